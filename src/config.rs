@@ -1,0 +1,1 @@
+//! Typed -> meant: file, environment and flags as one validated `Config`.

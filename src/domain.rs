@@ -1,0 +1,21 @@
+//! Nouns, and no decisions: the words of the project as types that are parsed once and then trusted.
+//!
+//! Nothing here reads a clock, a file or the environment, and nothing here knows another layer.
+
+pub mod build;
+pub mod builder;
+pub mod derivation;
+pub mod hash;
+pub mod path_info;
+pub mod store_path;
+pub mod system;
+pub mod time;
+
+pub use build::{AttemptId, AttemptOutcome, BuildId, BuildResult, BuildStatus, Client, RequestId, Stage};
+pub use builder::{BuilderName, BuilderSpec, Capabilities, Slots, Trust};
+pub use derivation::{BasicDerivation, DerivationOutput};
+pub use hash::Sha256;
+pub use path_info::PathInfo;
+pub use store_path::{StoreDir, StoreHash, StorePath};
+pub use system::{Feature, System};
+pub use time::Time;

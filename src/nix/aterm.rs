@@ -1,0 +1,1 @@
+//! Derivations as Nix writes them to .drv files (ATerm).

@@ -1,0 +1,1 @@
+//! Streams whose length is not known beforehand.

@@ -1,0 +1,1 @@
+//! The handshake of the worker protocol.

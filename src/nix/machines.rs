@@ -1,0 +1,1 @@
+//! Machines lines, both ways.

@@ -1,0 +1,1 @@
+//! Nix archives, as a stream.

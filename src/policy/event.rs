@@ -1,0 +1,116 @@
+//! What may happen, and what may follow.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::domain::{
+    AttemptId, AttemptOutcome, BuildId, BuildResult, BuilderName, BuilderSpec, Capabilities, Client, Feature,
+    RequestId, Stage, StoreHash, StorePath, System, Time,
+};
+
+/// One path that a build needs, and its NAR's size in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Input {
+    /// Which path.
+    pub path: StoreHash,
+    /// How much travels where it is missing.
+    pub bytes: u64,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ask {
+    /// The derivation.
+    pub drv: StorePath,
+    /// A digest of the derivation's path and whole content: two asks with the same one share a build.
+    pub digest: [u8; 32],
+    /// Where it can be built.
+    pub system: System,
+    /// What it requires of a builder (`requiredSystemFeatures`).
+    pub features: BTreeSet<Feature>,
+    /// The whole closure of its inputs.
+    pub closure: Arc<[Input]>,
+    /// Who asks.
+    pub client: Client,
+    /// Whether this is a `--check`: its outputs are all valid already, and it is built and compared all the same.
+    pub check: bool,
+}
+
+/// News. Nothing else changes the state.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A source knows a builder; known ones are updated. It is probed at once.
+    Found(BuilderSpec),
+    /// A source knows it no longer. What runs on it may finish.
+    Vanished(BuilderName),
+    /// A probe ended.
+    Probed(BuilderName, Result<Capabilities, String>),
+    /// The answer to a ping, or why there was none.
+    Pinged(BuilderName, Result<(), String>),
+    /// These paths are valid on the builder, as it said itself or because they were sent there.
+    Present(BuilderName, Vec<StoreHash>),
+    /// A client wants a build.
+    Requested(RequestId, Ask),
+    /// The client is gone or wants it no more.
+    Withdrawn(RequestId),
+    /// An attempt reached a stage.
+    Reached(AttemptId, Stage),
+    /// An attempt ended.
+    Ended(AttemptId, AttemptOutcome),
+    /// A time that [`Effect::WakeAt`] asked for has come.
+    Woke,
+    /// Nothing new starts from now on; what runs is finished.
+    Draining,
+}
+
+/// What a request is answered with. Each request is answered once.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// The build's own result, from that attempt: success (its outputs are held by the driver) or the builder's failure.
+    Result {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Which builder it ran on.
+        builder: BuilderName,
+        /// What the builder said, the builder's name in its error.
+        result: BuildResult,
+    },
+    /// It could not be built; the text says why and what to do.
+    Impossible(String),
+}
+
+/// What the driver has to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Probe it; answer with [`Event::Probed`] within the probe's own time limit.
+    Probe(BuilderName),
+    /// Ask it for a sign of life; answer with [`Event::Pinged`].
+    Ping(BuilderName),
+    /// Close every channel to it; attempts on it end as lost.
+    Cut(BuilderName, String),
+    /// Begin an attempt; answer with [`Event::Reached`] and one [`Event::Ended`].
+    Start {
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Where.
+        builder: BuilderName,
+        /// For which requests; the first one's derivation and closure are used.
+        requests: Vec<RequestId>,
+    },
+    /// A request joined a build that is under way: it gets the log from here on.
+    Join(RequestId, AttemptId),
+    /// End an attempt, on the builder too; answer with [`Event::Ended`].
+    Cancel(AttemptId),
+    /// Answer a request.
+    Answer(RequestId, Answer),
+    /// Say one line in the request's log.
+    Say(RequestId, String),
+    /// No request wants the build any more and no attempt runs: what the driver holds for it may go.
+    Forget(BuildId),
+    /// Send [`Event::Woke`] at that time, or soon after; replaces what was asked for before.
+    WakeAt(Time),
+    /// Systems, features or slots changed: the machines lines must be written anew.
+    FleetChanged,
+    /// Nothing runs and nothing is queued, after [`Event::Draining`].
+    Drained,
+}

@@ -1,0 +1,1 @@
+//! Snapshot -> what people read; pure.
