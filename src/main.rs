@@ -1,1 +1,3 @@
+//! The `muster` program.
+
 fn main() {}
