@@ -6,3 +6,4 @@ pub mod domain;
 pub mod nix;
 pub mod policy;
 pub mod render;
+pub mod wire;
