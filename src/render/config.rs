@@ -109,7 +109,7 @@ fn put(table: &mut Table, key: &str, value: impl Into<Value>) {
 /// In bytes, or in a larger unit where it is a whole number of them.
 fn size(bytes: u64) -> String {
     let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    let unit = units.into_iter().find(|(unit, _)| bytes % unit == 0);
+    let unit = units.into_iter().find(|(unit, _)| bytes.is_multiple_of(*unit));
     unit.map_or_else(|| format!("{bytes} B"), |(unit, name)| format!("{} {name}", bytes / unit))
 }
 
@@ -139,6 +139,7 @@ mod tests {
             runtime_dir: None,
             cwd: "/".into(),
             exe: "/usr/bin/muster".into(),
+            width: None,
         }
     }
 
