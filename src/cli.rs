@@ -36,7 +36,7 @@ const AFTER_HELP: &str = "\
 Examples:
   muster demo                                     watch a build survive the loss of a builder
   muster coordinator                              run beside the Nix daemon
-  muster coordinator --builder process:/srv/b1    with an embedded builder, configured by nothing else
+  muster coordinator --builder process:/srv/b1    with one more builder
   muster status                                   who builds what, and what waits
 
 Exit codes:

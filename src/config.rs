@@ -40,6 +40,8 @@ pub struct Environment {
     pub cwd: PathBuf,
     /// This program.
     pub exe: PathBuf,
+    /// The columns of the terminal that stdout is, if it is one and says so.
+    pub width: Option<u16>,
 }
 
 /// Everything that the coordinator and the other commands are told.
@@ -288,6 +290,7 @@ impl fmt::Display for AllowedUser {
 /// No configuration is larger than this.
 const MAX_FILE: u64 = 1024 * 1024;
 
+#[expect(clippy::disallowed_methods, reason = "the one file that is read here is the configuration itself")]
 fn read(file: &Path) -> io::Result<String> {
     use io::Read;
     let mut text = String::new();

@@ -12,6 +12,7 @@ fn root() -> Environment {
         runtime_dir: None,
         cwd: "/some/where".into(),
         exe: "/usr/bin/muster".into(),
+        width: None,
     }
 }
 

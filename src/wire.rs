@@ -1,0 +1,6 @@
+//! Our own protocols: bytes to meaning and back, over whatever carries them.
+//!
+//! Each begins with a versioned hello. Deliberately absent: sockets, clocks, and Nix's protocol, which is in
+//! [`crate::nix`].
+
+pub mod control;
