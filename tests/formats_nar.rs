@@ -1,4 +1,4 @@
-//! The NAR writer against an independent implementation.
+//! The NAR writer against Nix and an independent implementation.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,6 +8,22 @@ use std::path::Path;
 
 use muster::nix::nar::Node;
 use proptest::prelude::*;
+
+/// Made by `nix-store --dump` of Nix 2.8.
+const TREE: &[u8] = include_bytes!("data/formats/tree.nar");
+
+#[test]
+fn a_tree_that_nix_dumped_is_written_alike() {
+    let directory = |entries: Vec<(&str, Node)>| {
+        Node::Directory(entries.into_iter().map(|(name, node)| (name.into(), node)).collect())
+    };
+    let described = directory(vec![
+        ("a", Node::Regular { executable: true, contents: b"#!/bin/sh\n".to_vec() }),
+        ("a.d", directory(vec![("empty", directory(vec![])), ("file", Node::file(vec![1; 5001]))])),
+        ("link", Node::Symlink { target: "../élan".into() }),
+    ]);
+    assert!(described.to_nar() == TREE);
+}
 
 fn tree() -> impl Strategy<Value = Node> {
     let contents = proptest::collection::vec(any::<u8>(), 0..40);

@@ -12,7 +12,8 @@
 //! | `endpoint` | the URI of muster's own lines, and what reaches the program through it |
 //!
 //! Stock Nix gives up on *all* lines when one is malformed, so what is printed here must be flawless, and a
-//! malformed foreign line is never passed on.
+//! malformed foreign line is never passed on. Before 2.29, Nix splits at `;` even within a comment, takes an indented
+//! comment for a malformed line, and an indented `@FILE` for a machine: whoever writes a file avoids all three.
 
 mod endpoint;
 mod line;

@@ -1,7 +1,6 @@
 //! The reader: one pass, no recursion, nothing allocated that the file does not hold.
 
 use std::borrow::Cow;
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Derivation;
@@ -129,7 +128,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `[(key,value),...]`, in any order, each key once.
-    fn map<K: Ord + std::fmt::Debug, V>(
+    fn map<K: Ord, V>(
         &mut self,
         what: &'static str,
         pair: impl Fn(&mut Self) -> Result<(K, V), DrvError>,
@@ -143,12 +142,9 @@ impl<'a> Reader<'a> {
             Ok((start, pair))
         })?;
         for (at, (key, value)) in pairs {
-            match map.entry(key) {
-                Entry::Vacant(free) => drop(free.insert(value)),
-                Entry::Occupied(taken) => {
-                    let key = shown(format!("{:?}", taken.key()).as_bytes());
-                    return Err(DrvError { at, wrong: Wrong::Twice { what, key } });
-                }
+            if map.insert(key, value).is_some() {
+                let key = shown(&Reader { at, ..*self }.string()?);
+                return Err(DrvError { at, wrong: Wrong::Twice { what, key } });
             }
         }
         Ok(map)

@@ -55,7 +55,7 @@ fn what_is_wrong_is_named_with_its_place() {
         (change("x86_64-linux", "a b"), "'a b' is not a system"),
         (change("/nix/store/", "/gnu/store/"), "is not in the store directory '/nix/store'"),
         (change("-y.drv", "-y drv"), "a character that Nix does not allow"),
-        (change("(\"k\",", "(\"k\",\"\"),(\"k\","), "the variable '[107]' is there twice"),
+        (change("(\"k\",", "(\"k\",\"\"),(\"k\","), "the variable 'k' is there twice"),
     ] {
         let said = parse(&text).expect_err(expected);
         assert!(said.contains(expected), "{said}\n  lacks {expected}");

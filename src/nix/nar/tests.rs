@@ -28,6 +28,7 @@ fn walk(bytes: &[u8], step: usize) -> Result<Fed, NarError> {
         let fed = walker.feed(piece)?;
         consumed += fed.consumed;
         assert!(fed.done || fed.consumed == piece.len(), "it stopped without a reason");
+        assert!(walker.memory() <= 64 << 10, "it holds {} bytes", walker.memory());
     }
     Ok(Fed { consumed, done: walker.is_done() })
 }
