@@ -202,12 +202,12 @@ pub enum Place {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{}: {source}", file.display())]
+    #[error("{}: {why}", file.display())]
     Unreadable {
         /// Which file.
         file: PathBuf,
         /// Why.
-        source: io::Error,
+        why: io::Error,
     },
     /// A value makes no sense.
     #[error("{place}: {message}")]
@@ -238,7 +238,7 @@ impl Config {
         let text = match read(&file) {
             Ok(text) => Some(text),
             Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => return Err(ConfigError::Unreadable { file, source }),
+            Err(why) => return Err(ConfigError::Unreadable { file, why }),
         };
         Self::from_text(typed, environment, text.as_deref().map(|text| (file.as_path(), text)))
     }

@@ -262,8 +262,46 @@ fn known_keys() -> BTreeMap<&'static str, Vec<String>> {
     ])
 }
 
+/// The keys and defaults of each section, as the tables of docs/configuration.md list them.
+fn documented_keys() -> BTreeMap<&'static str, Vec<(&'static str, &'static str)>> {
+    let mut sections = BTreeMap::new();
+    for section in include_str!("../../docs/configuration.md").split("\n## ").skip(1) {
+        let mut lines = section.lines();
+        let title = lines.next().expect("a title");
+        let rows = lines.filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            Some((cells.next()?.trim_end_matches('`'), cells.next()?))
+        });
+        sections.insert(title, rows.collect());
+    }
+    sections
+}
+
 #[test]
-fn the_sections_that_exist_are_the_sections_that_are_asked_for_their_keys() {
-    let keys = known_keys();
-    assert!(keys["[limits]"].contains(&"spool_dir".to_owned()), "{keys:?}");
+fn every_key_is_documented_and_every_documented_key_exists() {
+    let documented: BTreeMap<_, Vec<String>> = documented_keys()
+        .into_iter()
+        .map(|(title, rows)| (title, rows.into_iter().map(|(key, _)| key.to_owned()).collect()))
+        .collect();
+    assert_eq!(documented, known_keys());
+}
+
+#[test]
+fn the_documented_defaults_are_the_defaults() {
+    let mut file = String::new();
+    for (title, rows) in documented_keys() {
+        let written =
+            |default: &str| default.starts_with('`') && !default.contains(' ') || default.starts_with("`\"");
+        let rows = rows.into_iter().filter(|(_, default)| written(default));
+        let rows: Vec<_> =
+            rows.map(|(key, default)| format!("{key} = {}", default.trim_matches('`'))).collect();
+        match title {
+            "top section" => file = format!("{}\n{file}", rows.join("\n")),
+            "[[builder]]" | "[[expect]]" => {}
+            _ => file.push_str(&format!("{title}\n{}\n", rows.join("\n"))),
+        }
+    }
+    assert!(file.contains("lost_after = \"1m\"") && file.contains("local_store = \"auto\""), "{file}");
+    let written = load(&file).expect("good");
+    assert_eq!(written, load("").expect("good"), "{file}");
 }
