@@ -71,7 +71,7 @@ impl Feed {
 
     /// Says a line of our own.
     pub fn say(&self, text: &str) {
-        self.log(LogMessage::Next(format!("muster: {text}\n")));
+        self.log(LogMessage::Next(format!("muster: {text}\n").into()));
     }
 
     /// Ends the feed; what waits is told first.
@@ -114,7 +114,7 @@ impl Queue {
         if self.left_out > 0 {
             let text = format!("muster: {} log lines left out, they came too fast\n", self.left_out);
             self.left_out = 0;
-            return Some(Told::Log(LogMessage::Next(text)));
+            return Some(Told::Log(LogMessage::Next(text.into())));
         }
         if let Some(message) = self.waiting.pop_front() {
             self.bytes -= weight(&message);
@@ -131,5 +131,5 @@ fn is_line(message: &LogMessage) -> bool {
 fn weight(message: &LogMessage) -> usize {
     /// What a message costs beside its text.
     const OVERHEAD: usize = 64;
-    OVERHEAD + message.text_bytes()
+    OVERHEAD + message.as_line().map_or(0, |line| line.0.len())
 }

@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::local::{LocalError, LocalStore};
 use crate::domain::{BasicDerivation, BuildResult, Client, Feature, PathInfo, StoreDir, StorePath};
-use crate::nix::ops::encode_derivation;
+use crate::nix::handshake::Version;
+use crate::nix::wire::{self, Dialect};
 use crate::policy::{Ask, Input};
 
 /// A derivation to build, and the closure of its inputs.
@@ -72,7 +73,8 @@ impl Job {
         let mut digest = Sha256::new();
         digest.update(store_dir.full(&self.drv));
         digest.update([0, u8::from(self.is_check())]);
-        digest.update(encode_derivation(&self.derivation, store_dir));
+        let dialect = Dialect { dir: store_dir.clone(), version: Version::OURS };
+        digest.update(wire::encode(&self.derivation, &dialect));
         digest.finalize().into()
     }
 

@@ -44,6 +44,11 @@ impl LocalStore {
         self.pool.checkout().await
     }
 
+    /// Ends everything that is under way there.
+    pub fn close(&self, reason: &str) {
+        self.pool.cut(reason);
+    }
+
     /// Which of these paths are valid, without substituting any.
     ///
     /// A path seen before is believed to be there still: stock's hook asks this with its upload lock held, and keeps

@@ -32,12 +32,12 @@ impl Narration {
             id: activity,
             level: LEVEL_INFO,
             kind: activity::BUILD,
-            text: format!("building '{drv}' on '{builder}'"),
+            text: format!("building '{drv}' on '{builder}'").into(),
             fields: vec![
-                Field::Text(drv.to_owned()),
-                Field::Text(builder.to_string()),
-                Field::Number(1),
-                Field::Number(1),
+                Field::Text(drv.into()),
+                Field::Text(builder.to_string().into()),
+                Field::Int(1),
+                Field::Int(1),
             ],
             parent: 0,
         };
@@ -56,7 +56,7 @@ impl Narration {
             LogMessage::StartActivity { id, kind: activity::BUILD, .. } if self.builds.len() < MAX_ACTIVITIES => {
                 self.builds.insert(id);
             }
-            LogMessage::Result { id, kind: kind @ (result::BUILD_LOG_LINE | result::SET_PHASE), fields }
+            LogMessage::Result { id, kind: kind @ (result::LOG_LINE | result::SET_PHASE), fields }
                 if self.builds.contains(&id) =>
             {
                 self.tell(&LogMessage::Result { id: self.activity, kind, fields });
