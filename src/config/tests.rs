@@ -204,6 +204,25 @@ fn root_and_users_have_their_own_places() {
 }
 
 #[test]
+fn a_user_who_says_nothing_of_a_coordinator_may_look_at_the_systems() {
+    let fallback = |environment: &Environment, places: Places, text: &str| {
+        let typed = Settings { places, ..Settings::default() };
+        let file = Some((Path::new("/c"), text));
+        Config::from_text(&typed, environment, file).expect("good").control.fallback
+    };
+    let own = Places { runtime_dir: Some("/r".into()), ..Places::default() };
+    assert_eq!(fallback(&user(), Places::default(), ""), Some("/run/muster/control.sock".into()));
+    assert_eq!(fallback(&user(), Places::default(), "[control]\nsocket = '/x'"), None);
+    assert_eq!(fallback(&user(), own, ""), None);
+    assert_eq!(fallback(&root(), Places::default(), ""), None);
+}
+
+#[test]
+fn the_default_endpoint_is_the_systems() {
+    assert_eq!(load("").expect("good").endpoint.socket, Path::new(DEFAULT_ENDPOINT));
+}
+
+#[test]
 fn typed_places_begin_at_the_working_directory() {
     let places = Places { config: None, runtime_dir: Some("r".into()), state_dir: Some("/s".into()) };
     let config = load_typed(&Settings { places, ..Settings::default() }, "").expect("good");
