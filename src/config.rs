@@ -50,6 +50,9 @@ pub struct Environment {
     pub width: Option<u16>,
 }
 
+/// The system's endpoint, which a line need not name.
+pub const DEFAULT_ENDPOINT: &str = "/run/muster/endpoint.sock";
+
 /// Everything that the coordinator and the other commands are told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -150,6 +153,8 @@ pub enum LocalMachine {
 pub struct Control {
     /// Its path.
     pub socket: PathBuf,
+    /// The system's, for a user who said nothing of a coordinator of their own.
+    pub fallback: Option<PathBuf>,
 }
 
 /// How long things may take. None is zero.
