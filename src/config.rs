@@ -23,9 +23,6 @@ use crate::domain::{BuilderSpec, Feature, StoreDir, System};
 
 pub use uri::{BadBuilderUri, BadLocalStore, BuilderUri, LocalStore};
 
-/// Where root's coordinator listens for `connect`, which looks there when it is told no other place.
-pub const DEFAULT_ENDPOINT: &str = "/run/muster/endpoint.sock";
-
 /// What `connect` needs to know lies beside the endpoint's socket, in a file of this name.
 pub const NOTICE: &str = "endpoint.json";
 

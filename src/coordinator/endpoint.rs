@@ -14,14 +14,13 @@ use super::feed::{Ending, Feed, Told};
 use super::job::Job;
 use super::local::LocalError;
 use super::{News, World};
-use crate::domain::{BasicDerivation, BuildResult, Client, PathInfo, RequestId, StorePath};
+use crate::domain::{BasicDerivation, Client, RequestId, StorePath};
 use crate::edge::link::{LinkError, LinkReader, LinkWriter, split};
 use crate::edge::pool::Lease;
 use crate::nix::client::Error;
 use crate::nix::handshake::Version;
 use crate::nix::ops::{Op, Reply, Request, Stream};
 use crate::nix::wire::{self, Dialect, ProtocolError};
-use crate::policy::Event;
 use crate::wire::link::{DATA_CHUNK, Hello, Unit, VERSION, Welcome, agree};
 
 static NEXT_REQUEST: AtomicU64 = AtomicU64::new(1);

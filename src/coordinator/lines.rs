@@ -108,3 +108,93 @@ fn name(systems: &BTreeSet<System>, features: &BTreeSet<Feature>) -> LineName {
     LineName::parse(&format!("{system}-{digits}"))
         .unwrap_or_else(|_| LineName::parse(digits).expect("digits are a name"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::cli::Settings;
+    use crate::config::Environment;
+    use crate::domain::Trust;
+
+    fn config(text: &str) -> Config {
+        let environment = Environment {
+            uid: 0,
+            home: None,
+            config_home: None,
+            state_home: None,
+            runtime_dir: None,
+            cwd: "/".into(),
+            exe: "/usr/bin/muster".into(),
+            width: None,
+        };
+        Config::from_text(&Settings::default(), &environment, Some((Path::new("test"), text))).expect("a configuration")
+    }
+
+    fn builder(system: &str, features: &[&str], slots: u32) -> Capabilities {
+        Capabilities {
+            systems: [System::parse(system).expect("a system")].into(),
+            features: features.iter().map(|word| Feature::parse(word).expect("a feature")).collect(),
+            mandatory: BTreeSet::new(),
+            slots: NonZeroU32::new(slots).expect("not zero"),
+            speed_factor: 1.0,
+            trust: Trust::Trusted,
+            nix_version: None,
+        }
+    }
+
+    fn check(text: &str, builders: &[Capabilities], expected: &[(&str, &str, u32, f32)]) {
+        let system = System::parse("x86_64-linux").expect("a system");
+        let lines = lines(&config(text), &system, builders.iter()).expect("lines");
+        let words = |set: Vec<&str>| set.join(",");
+        let seen: Vec<_> = lines
+            .iter()
+            .map(|line| {
+                let systems = words(line.systems.iter().map(System::as_str).collect());
+                let features = words(line.supported.iter().map(Feature::as_str).collect());
+                (systems, features, line.max_jobs, line.speed_factor.get())
+            })
+            .collect();
+        let expected: Vec<_> =
+            expected.iter().map(|&(s, f, jobs, factor)| (s.to_owned(), f.to_owned(), jobs, factor)).collect();
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn builders_that_offer_the_same_share_a_line_with_slots_and_look_ahead() {
+        let builders = [builder("x86_64-linux", &[], 4), builder("x86_64-linux", &[], 2)];
+        check("", &builders, &[("x86_64-linux", "", 18, 1.0)]);
+        check("[endpoint]\nlocal = \"overflow\"\n", &builders, &[("x86_64-linux", "", 6, 1.0)]);
+    }
+
+    #[test]
+    fn plain_builds_go_to_the_line_with_the_fewest_features_first() {
+        let builders = [
+            builder("x86_64-linux", &["big-parallel", "kvm"], 1),
+            builder("x86_64-linux", &["big-parallel"], 1),
+            builder("x86_64-linux", &[], 1),
+        ];
+        let expected = [
+            ("x86_64-linux", "", 3, 100.0),
+            ("x86_64-linux", "big-parallel", 3, 10.0),
+            ("x86_64-linux", "big-parallel,kvm", 3, 1.0),
+        ];
+        check("", &builders, &expected);
+    }
+
+    #[test]
+    fn without_any_builder_there_is_still_a_line() {
+        check("", &[], &[("x86_64-linux", "", 3, 1.0)]);
+        let expect = "[[expect]]\nsystems = [\"aarch64-linux\"]\nfeatures = [\"kvm\"]\n";
+        check(expect, &[], &[("aarch64-linux", "kvm", 3, 1.0)]);
+    }
+
+    #[test]
+    fn all_lines_together_stay_within_what_stock_can_hold() {
+        let builders: Vec<_> = (0..4).map(|n| builder(&format!("s{n}-linux"), &[], 100)).collect();
+        let expected: Vec<(String, u32)> = (0..4).map(|n| (format!("s{n}-linux"), 45)).collect();
+        let expected: Vec<_> = expected.iter().map(|(system, jobs)| (system.as_str(), "", *jobs, 1.0)).collect();
+        check("", &builders, &expected);
+    }
+}

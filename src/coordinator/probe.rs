@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::reach::Reach;
 use super::{News, World};
-use crate::domain::{BuilderSpec, Capabilities, Feature, Slots, System, Trust};
+use crate::domain::{BuilderSpec, Capabilities, Feature, Slots, System};
 use crate::edge::pool::Daemon;
 use crate::policy::Event;
 

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 pub const VERSION: u32 = 1;
 /// The oldest version that it still serves.
 pub const OLDEST: u32 = 1;
-/// The longest unit, in bytes; no request or reply of the worker protocol that we serve comes near.
-pub const MAX_UNIT: usize = 64 << 20;
+/// The longest unit, in bytes; a message of the worker protocol has 64 MiB at most.
+pub const MAX_UNIT: usize = 65 << 20;
 /// The longest [`Unit::Data`] that is sent.
 pub const DATA_CHUNK: usize = 256 << 10;
 const HEADER: usize = 5;
