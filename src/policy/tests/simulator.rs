@@ -97,10 +97,10 @@ impl Simulation {
         let mut ask = ask(self.rng.u64(0..=builds * 3 / 4));
         ask.client.pid = self.rng.u32(0..4);
         ask.check = self.rng.u8(..20) == 0;
-        if ask.digest[0] % 3 == 0 {
+        if ask.digest[0].is_multiple_of(3) {
             ask.system = system(ARM);
         }
-        if ask.digest[0] % 5 == 0 {
+        if ask.digest[0].is_multiple_of(5) {
             ask.features = features(&["kvm"]);
         }
         ask.closure = closure(&[(self.rng.u64(..9), 300_000_000), (self.rng.u64(..9), 2_000_000_000)]);
