@@ -25,6 +25,8 @@ mod schedule;
 pub mod settings;
 pub mod snapshot;
 pub mod state;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 pub use event::{Answer, Ask, Effect, Event, Input};

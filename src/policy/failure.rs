@@ -225,3 +225,159 @@ fn limit(then: Then, words: &str, past: &Past, limits: &Limits) -> Verdict {
 pub(super) fn local_disk_is_full(words: &str) -> bool {
     DISK_FULL.iter().any(|text| words.contains(text))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{BuildResult, Stage, StorePath};
+    use BuildStatus::*;
+    use Verdict::*;
+
+    const FRESH: Past = Past {
+        builders_lost: 0,
+        losses: 0,
+        refusals: 0,
+        unclear: 0,
+        uploads: 0,
+        local_errors: 0,
+        elsewhere: true,
+        link_suspect: false,
+    };
+
+    fn failed(status: BuildStatus, text: &str) -> AttemptOutcome {
+        AttemptOutcome::Failed(BuildResult::failure(status, text))
+    }
+
+    fn refused(text: &str) -> AttemptOutcome {
+        AttemptOutcome::Refused { stage: Stage::Building, message: text.to_owned() }
+    }
+
+    fn lost() -> AttemptOutcome {
+        AttemptOutcome::Lost { stage: Stage::Building, reason: "EOF".to_owned() }
+    }
+
+    fn check(outcome: &AttemptOutcome, past: Past, expected: Verdict) {
+        assert_eq!(judge(outcome, &past, &Limits::default()), expected, "{outcome:?} after {past:?}");
+    }
+
+    #[test]
+    fn each_status_without_telling_words_has_its_verdict() {
+        let unclear = Elsewhere(Against::Nobody);
+        for (status, expected) in [
+            (PermanentFailure, Final),
+            (InputRejected, Final),
+            (OutputRejected, Final),
+            (TransientFailure, unclear),
+            (CachedFailure, Final),
+            (TimedOut, Final),
+            (MiscFailure, unclear),
+            (DependencyFailed, UploadAgain),
+            (LogLimitExceeded, Final),
+            (NotDeterministic, Final),
+            (NoSubstituters, UploadAgain),
+        ] {
+            check(&failed(status, "some words"), FRESH, expected);
+        }
+    }
+
+    #[test]
+    fn success_is_told_by_the_status_whoever_reports_it() {
+        for status in [Built, Substituted, AlreadyValid, ResolvesToAlreadyValid] {
+            check(&AttemptOutcome::Done(BuildResult::failure(status, "")), FRESH, Success);
+        }
+        check(&AttemptOutcome::Done(BuildResult::failure(PermanentFailure, "")), FRESH, Final);
+    }
+
+    #[test]
+    fn nix_own_words_decide_where_the_status_does_not() {
+        let builder = Elsewhere(Against::Builder);
+        for (text, expected) in [
+            ("writing to file: No space left on device", builder),
+            ("executing SQLite statement: database or disk is full", builder),
+            ("note: build failure may have been caused by lack of free disk space", builder),
+            (
+                "a 'x' with features {kvm} is required to build '/d.drv', but I am a 'x' with features {}",
+                ProbeAgain,
+            ),
+            ("Cannot build '/d.drv'.\nReason: \u{1b}[31;1mmissing system features\u{1b}[0m", ProbeAgain),
+            ("Cannot build '/d.drv'.\nReason: \u{1b}[31;1mplatform mismatch\u{1b}[0m", ProbeAgain),
+            ("cannot add path '/p' because it lacks a signature by a trusted key", ProbeAgain),
+            ("cannot add path '/p' because it lacks a valid signature", ProbeAgain),
+            ("dependency '/p' of '/d.drv' does not exist, and substitution is disabled", UploadAgain),
+            ("path '/p' is not valid", UploadAgain),
+            ("2 dependencies of derivation '/d.drv' failed to build", UploadAgain),
+            ("interrupted by the user", builder),
+            ("Nix daemon disconnected unexpectedly (maybe it crashed?)", builder),
+            ("the build users group 'nixbld' has no members", builder),
+            ("unable to fork: Resource temporarily unavailable", builder),
+            ("all build users are currently in use; consider creating additional users", Later),
+        ] {
+            check(&refused(text), FRESH, expected);
+            check(&failed(MiscFailure, text), FRESH, expected);
+            check(&failed(InputRejected, text), FRESH, expected);
+        }
+    }
+
+    #[test]
+    fn what_the_builds_own_log_says_is_not_what_nix_says() {
+        let text = "builder failed with exit code 1;\nlast 2 log lines:\n> error: path 'x' is not valid\n> Broken pipe";
+        check(&failed(TransientFailure, text), Past { elsewhere: false, ..FRESH }, Final);
+        check(&failed(PermanentFailure, text), FRESH, Final);
+    }
+
+    #[test]
+    fn a_build_that_was_killed_or_met_a_full_disk_in_its_own_log_is_tried_once_more() {
+        for text in [
+            "builder for '/d.drv' failed due to signal 9 (Killed)",
+            "Reason: builder failed due to signal 15 (Terminated).",
+            "builder failed with exit code 1;\nlast log lines:\n> cc1: error writing to /build/x.s: No space left on device",
+        ] {
+            check(&failed(PermanentFailure, text), FRESH, Elsewhere(Against::Nobody));
+            check(&failed(PermanentFailure, text), Past { unclear: 1, ..FRESH }, Final);
+            check(&failed(PermanentFailure, text), Past { elsewhere: false, ..FRESH }, Final);
+        }
+        check(&failed(PermanentFailure, "failed due to signal 11 (Segmentation fault)"), FRESH, Final);
+    }
+
+    #[test]
+    fn a_loss_counts_against_both_until_two_builders_are_lost() {
+        check(&lost(), FRESH, Elsewhere(Against::Both));
+        check(&lost(), Past { builders_lost: 1, losses: 1, ..FRESH }, Elsewhere(Against::Both));
+        check(&lost(), Past { builders_lost: 2, losses: 2, ..FRESH }, GiveUp);
+        check(&lost(), Past { builders_lost: 1, losses: 4, ..FRESH }, GiveUp);
+    }
+
+    #[test]
+    fn a_loss_counts_against_nobody_while_our_own_link_is_the_suspect() {
+        let past = Past { builders_lost: 2, losses: 4, link_suspect: true, ..FRESH };
+        check(&lost(), past, Elsewhere(Against::Nobody));
+    }
+
+    #[test]
+    fn a_bad_output_counts_against_the_builder() {
+        let path = StorePath::from_base_name("00000000000000000000000000000000-x").expect("a path");
+        check(
+            &AttemptOutcome::BadOutput { path, reason: "hash".to_owned() },
+            FRESH,
+            Elsewhere(Against::Builder),
+        );
+    }
+
+    #[test]
+    fn refusals_and_uploads_have_an_end() {
+        let full = refused("No space left on device");
+        check(&full, Past { refusals: 4, ..FRESH }, Elsewhere(Against::Builder));
+        check(&full, Past { refusals: 5, ..FRESH }, GiveUp);
+        check(&refused("path '/p' is not valid"), Past { uploads: 2, ..FRESH }, Elsewhere(Against::Builder));
+        check(&refused("missing system features"), Past { refusals: 5, ..FRESH }, GiveUp);
+    }
+
+    #[test]
+    fn our_own_store_gets_three_tries_unless_its_disk_is_full() {
+        let local =
+            |text: &str| AttemptOutcome::LocalError { stage: Stage::Fetching, message: text.to_owned() };
+        check(&local("locked"), FRESH, Later);
+        check(&local("locked"), Past { local_errors: 2, ..FRESH }, GiveUp);
+        check(&local("No space left on device"), FRESH, GiveUp);
+    }
+}

@@ -1,11 +1,12 @@
 //! The order in which builds that wait will start.
 //!
 //! Fair among clients, then by age: start-time fair queuing (Goyal, Vin and Cheng, 1996) with one twist, so that
-//! nothing starves. Each build gets a tag when it is asked for, `patience` beyond the tag of its client's build
-//! before it, and never below the virtual time; the smallest tag starts first, the oldest among equals. The virtual
-//! time is that of the last start, and rises by one with each start. So a build before which `k` of its own client's
-//! wait is overtaken by at most `patience * (k + 1)` builds that were asked for later: after so many starts every
-//! newcomer's tag is larger.
+//! nothing starves. Each build gets a tag when it is asked for: the virtual time, or `patience` beyond the tag of its
+//! client's build before it if that is more. The smallest tag starts first, the oldest among equals. The virtual time
+//! is that of the last start; it rises by one with each start, and (the twist) with each build that gets it as its tag.
+//! So a build before which `k` of its own client's wait has a tag at most `patience * (k + 1)` ahead of the virtual
+//! time, and is overtaken by at most that many other builds asked for later whose clients have none waiting, and by
+//! `patience * (k + 2)^2` in all.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +57,9 @@ impl Queue {
         let next = self.next_tag.entry(client).or_default();
         let tag = self.virtual_time.max(*next);
         *next = tag + patience;
+        if tag == self.virtual_time {
+            self.virtual_time += 1;
+        }
         Key { tag, rank: Reverse(0), build }
     }
 
