@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Duration, Instant, sleep};
 
 use super::Settings;
@@ -104,7 +104,7 @@ impl Session {
         let dir = StoreDir::parse(&notice.store_dir).unwrap_or_default();
         let version = Version::new(notice.protocol_minor).min(Version::OURS);
         let offer = Offer { version, daemon_version: notice.nix_version.clone(), trust: Trust::Trusted };
-        let server = Server::handshake(from, to, dir.clone(), offer).await?;
+        let server = Server::handshake(from, to, dir.clone(), &offer).await?;
         let hello = Hello {
             version: 0,
             oldest: 0,
@@ -232,7 +232,7 @@ impl Session {
 
     async fn pass_upload_on(&mut self, outgoing: &mut Outgoing) -> Result<(), Failure> {
         let mut chunk = vec![0; DATA_CHUNK];
-        let read = self.server.read_upload(&mut chunk).await?;
+        let read = self.server.framed().read(&mut chunk).await?;
         if read == 0 {
             outgoing.complete = true;
             return Ok(());
@@ -278,7 +278,7 @@ impl Session {
                 Some(unit) => Ok(unit),
                 None => Err(Failure::Lost("the coordinator closed the connection".to_owned())),
             },
-            () = self.server.closed() => Err(Failure::Client(SessionError::Closed)),
+            () = self.server.requests.gone() => Err(Failure::Client(SessionError::Closed)),
         }
     }
 
@@ -327,7 +327,7 @@ impl Session {
                         "no coordinator within {limit}: {why}; start it with `muster coordinator` and build again"
                     ))),
                 },
-                () = self.server.closed() => return Err(SessionError::Closed),
+                () = self.server.requests.gone() => return Err(SessionError::Closed),
                 () = sleep(REMINDER) => {
                     let waited = humantime::format_duration(Duration::from_secs(began.elapsed().as_secs()));
                     let socket = self.upstream.socket().display().to_string();
@@ -346,9 +346,6 @@ impl Session {
     async fn give_up(&mut self, outgoing: &mut Outgoing, why: &str) -> Result<(), SessionError> {
         if outgoing.passed_on > 0 {
             return Err(SessionError::Torn(why.to_owned()));
-        }
-        while !outgoing.complete {
-            outgoing.complete = self.server.read_upload(&mut vec![0; DATA_CHUNK]).await? == 0;
         }
         for stop in self.activities.stop_all() {
             self.server.log(&stop).await?;

@@ -19,6 +19,7 @@ use crate::domain::{AttemptId, AttemptOutcome, BuildResult, BuildStatus, PathInf
 use crate::edge::pool::{CheckoutError, Lease, Pool};
 use crate::edge::spool::Nar;
 use crate::nix::client::Error;
+use crate::nix::nar::CopyError;
 use crate::nix::ops::BuildMode;
 use crate::policy::Event;
 
@@ -125,8 +126,8 @@ impl Attempt {
         let mut sink = tokio::fs::File::from_std(file);
         let seen = channel.nar_from_path(&path, &mut sink, info.nar_size).await;
         let seen = seen.map_err(|error| match error {
-            Error::Sink(error) => local(error),
-            Error::Nar(error) => bad(error.to_string()),
+            Error::Nar(CopyError::Sink { error, .. }) => local(error),
+            Error::Nar(error @ (CopyError::Grammar { .. } | CopyError::TooLarge { .. })) => bad(error.to_string()),
             other => failed(other),
         })?;
         if (seen.hash, seen.bytes) != (info.nar_hash, info.nar_size) {
@@ -192,7 +193,7 @@ fn unreachable(stage: Stage, error: &CheckoutError) -> AttemptOutcome {
 
 fn failed(stage: Stage, error: Error) -> AttemptOutcome {
     match error {
-        Error::Daemon(error) => AttemptOutcome::Refused { stage, message: error.message },
+        Error::Daemon(error) => AttemptOutcome::Refused { stage, message: error.to_string() },
         other => AttemptOutcome::Lost { stage, reason: other.to_string() },
     }
 }

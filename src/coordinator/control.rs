@@ -16,8 +16,13 @@ pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: C
 }
 
 async fn converse(stream: UnixStream, world: Arc<World>) {
-    let served = control::serve(stream, async |request| match request {
-        Request::Status => snapshot(&world).await,
+    let served = control::serve(stream, |request| {
+        let world = Arc::clone(&world);
+        async move {
+            match request {
+                Request::Status => snapshot(&world).await,
+            }
+        }
     });
     if let Err(error) = served.await {
         tracing::debug!(%error, "a control connection ended");

@@ -191,7 +191,7 @@ impl Session {
     async fn ask_local_store(&mut self, request: &Request) -> Result<(), SessionError> {
         let asked = async {
             let mut daemon = self.local_daemon().await?;
-            Ok(daemon.call(request, &mut |_| {}).await?)
+            Ok(daemon.call(request, &mut drop).await?)
         };
         let answered: Result<Reply, LocalError> = asked.await;
         self.reply_or_error(answered).await
@@ -201,8 +201,8 @@ impl Session {
     async fn local_daemon(&self) -> Result<Lease, LocalError> {
         let mut daemon = self.world.local.daemon().await?;
         if let Some(options) = &self.options {
-            daemon.discard();
-            daemon.call(options, &mut |_| {}).await?;
+            daemon.keep_private();
+            daemon.call(options, &mut drop).await?;
         }
         Ok(daemon)
     }
@@ -214,10 +214,10 @@ impl Session {
         let added = async move {
             let mut daemon = world.local.daemon().await?;
             if let Some(options) = &options {
-                daemon.discard();
-                daemon.call(options, &mut |_| {}).await?;
+                daemon.keep_private();
+                daemon.call(options, &mut drop).await?;
             }
-            Ok(daemon.call_with_upload(request, &mut upload, &mut |_| {}).await?)
+            Ok(daemon.upload_from(request, &mut upload, &mut drop).await?)
         };
         let (added, received) = tokio::join!(added, receive_upload(&mut self.reader, &mut pipe));
         received?;
@@ -234,7 +234,8 @@ impl Session {
         let read = async move {
             let mut daemon = local.daemon().await?;
             daemon.nar_from_path(&path, &mut sink, limit).await?;
-            sink.shutdown().await.map_err(Error::Io)?;
+            // A pipe of our own: it cannot fail.
+            let _ = sink.shutdown().await;
             Ok::<(), LocalError>(())
         };
         let (read, sent) = tokio::join!(read, send_nar(&mut nar, &mut self.writer));

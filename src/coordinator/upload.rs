@@ -3,12 +3,20 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use super::local::{LocalError, LocalStore};
 use crate::domain::{PathInfo, StoreHash, StorePath};
 use crate::edge::pool::{CheckoutError, Lease, Pool};
-use crate::nix::client::{Error, UploadBodyError};
+use crate::nix::client::Error;
+use crate::nix::nar::CopyError;
+use crate::nix::ops::Request;
+use crate::nix::wire::{self, Dialect};
+
+/// Between reading from the local store and sending to the builder.
+const PIPE: usize = 256 << 10;
+
 
 /// Why inputs did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -86,20 +94,43 @@ pub async fn upload(
 async fn send(local: &LocalStore, pool: &Arc<Pool>, missing: &[Arc<PathInfo>]) -> Result<(), UploadError> {
     let mut source = local.daemon().await.map_err(LocalError::from)?;
     let mut channel = pool.checkout().await?;
-    let sent = channel
-        .add_multiple_to_store(missing.len() as u64, false, async |upload| {
-            for info in missing {
-                upload.begin(info).await?;
-                source.nar_from_path(&info.path, upload, info.nar_size).await?;
-            }
-            Ok::<_, Error>(())
-        })
-        .await;
-    sent.map_err(|error| match error {
-        UploadBodyError::Connection(error) => UploadError::Builder(error),
-        UploadBodyError::Body(Error::Sink(error)) => UploadError::Builder(Error::Io(error)),
-        UploadBodyError::Body(error) => UploadError::Local(error.into()),
-    })
+    let dialect = channel.dialect().clone();
+    let (mut items, mut stream) = tokio::io::duplex(PIPE);
+    let request = Request::AddMultipleToStore { repair: false, dont_check_sigs: true };
+    let (read, sent) = tokio::join!(
+        async {
+            let read = read_items(&mut source, &dialect, missing, &mut items).await;
+            drop(items);
+            read
+        },
+        async {
+            let sent = channel.upload_from(&request, &mut stream, &mut drop).await;
+            drop(stream);
+            sent
+        },
+    );
+    match (read, sent) {
+        // The pipe between the two breaks when the builder wants no more: then its own words count.
+        (Err(Error::Nar(CopyError::Sink { .. }) | Error::Io { .. }), Err(error)) => Err(error.into()),
+        (Err(error), _) => Err(LocalError::Store(error).into()),
+        (Ok(()), sent) => Ok(sent.map(drop)?),
+    }
+}
+
+/// Writes what AddMultipleToStore takes: how many, then each path's record and NAR.
+async fn read_items(
+    source: &mut Lease,
+    dialect: &Dialect,
+    missing: &[Arc<PathInfo>],
+    to: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), Error> {
+    let io = |error| Error::Io { operation: "AddMultipleToStore", error };
+    to.write_all(&(missing.len() as u64).to_le_bytes()).await.map_err(io)?;
+    for info in missing {
+        to.write_all(&wire::encode(&**info, dialect)).await.map_err(io)?;
+        source.nar_from_path(&info.path, to, info.nar_size).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -77,16 +77,23 @@ impl LinkReader {
         }
     }
 
+    /// The buffer is touched only between waits, so that a wait can be given up.
     async fn fill(&mut self) -> Result<usize, LinkError> {
-        let Self { stream, buffer, fds } = self;
-        let start = buffer.len();
-        buffer.resize(start + READ_CHUNK, 0);
-        let read = stream.async_io(Interest::READABLE, || receive(stream.as_fd(), &mut buffer[start..], fds)).await;
-        buffer.truncate(start + *read.as_ref().unwrap_or(&0));
-        if fds.len() > MAX_WAITING_FDS {
-            return Err(LinkError::Descriptors("more descriptors than outputs"));
+        loop {
+            self.stream.readable().await?;
+            let start = self.buffer.len();
+            self.buffer.resize(start + READ_CHUNK, 0);
+            let (into, fds) = (&mut self.buffer[start..], &mut self.fds);
+            let read = self.stream.try_io(Interest::READABLE, || receive(self.stream.as_fd(), into, fds));
+            self.buffer.truncate(start + *read.as_ref().unwrap_or(&0));
+            if self.fds.len() > MAX_WAITING_FDS {
+                return Err(LinkError::Descriptors("more descriptors than outputs"));
+            }
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Ok(read?),
+            }
         }
-        Ok(read?)
     }
 }
 
@@ -174,6 +181,20 @@ mod tests {
             assert_eq!(seen, [b"one", b"two"]);
         };
         tokio::join!(sender, receiver);
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_is_given_up_loses_nothing() {
+        let (left, right) = UnixStream::pair().expect("a pair");
+        let (_, mut writer) = split(left);
+        let (mut reader, _) = split(right);
+        let bytes = Unit::Log(vec![1; 9]).encode();
+        for part in [&bytes[..3], &bytes[3..]] {
+            let given_up = tokio::time::timeout(std::time::Duration::from_millis(1), reader.recv()).await;
+            assert!(given_up.is_err());
+            writer.send_bytes(part, None).await.expect("sent");
+        }
+        assert!(matches!(reader.recv().await, Ok(Some((Unit::Log(_), None)))));
     }
 
     #[tokio::test]

@@ -14,8 +14,9 @@ use tokio_util::task::TaskTracker;
 use super::channel::{OpenError, Reader, Transport, Writer};
 use super::process::Reaped;
 use crate::domain::StoreDir;
-use crate::nix::client::{self, Client, Options};
+use crate::nix::client::{self, Client};
 use crate::nix::handshake::HandshakeError;
+use crate::nix::ops::SetOptions;
 
 /// A daemon at the other end of a channel.
 pub type Daemon = Client<Reader, Writer>;
@@ -119,12 +120,12 @@ impl Pool {
         let handshake = Client::handshake(channel.reader, channel.writer, self.store_dir.clone()).await;
         let mut daemon =
             handshake.map_err(|error| CheckoutError::Handshake { error, said: said(&channel.child) })?;
-        daemon.set_options(&Options::for_builds()).await?;
+        daemon.set_options(&options()).await?;
         Ok(Entry { daemon, child: channel.child, opened: Instant::now() })
     }
 
     fn lease(self: &Arc<Self>, entry: Entry) -> Lease {
-        Lease { entry: Some(entry), pool: Arc::clone(self) }
+        Lease { entry: Some(entry), private: false, pool: Arc::clone(self) }
     }
 
     fn pop(&self) -> Option<Entry> {
@@ -143,9 +144,20 @@ impl Pool {
     }
 }
 
+/// A builder never builds elsewhere: two that list each other would wait for each other.
+fn options() -> SetOptions {
+    SetOptions {
+        build_cores: 0,
+        use_substitutes: true,
+        overrides: vec![("builders".to_owned(), String::new())],
+        ..SetOptions::default()
+    }
+}
+
 /// A channel in use. Goes back to its pool when dropped between operations, else is closed.
 pub struct Lease {
     entry: Option<Entry>,
+    private: bool,
     pool: Arc<Pool>,
 }
 
@@ -153,6 +165,11 @@ impl Lease {
     /// The last words of the program behind the channel; empty where it said nothing.
     pub fn last_words(&self) -> String {
         self.entry().child.as_ref().map(Reaped::last_words).unwrap_or_default()
+    }
+
+    /// The channel is closed after this use, since what happens on it concerns nobody else.
+    pub fn keep_private(&mut self) {
+        self.private = true;
     }
 
     fn entry(&self) -> &Entry {
@@ -175,7 +192,7 @@ impl DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(entry) = self.entry.take() {
+        if let Some(entry) = self.entry.take().filter(|_| !self.private) {
             self.pool.give_back(entry);
         }
     }

@@ -28,7 +28,9 @@ impl Pollable {
 
     fn new(fd: OwnedFd) -> io::Result<Self> {
         fcntl_setfl(&fd, fcntl_getfl(&fd)? | OFlags::NONBLOCK)?;
-        AsyncFd::new(fd).map(Self)
+        #[allow(unsafe_code, reason = "the descriptor is owned, and so open as long as it is registered")]
+        let registered = unsafe { AsyncFd::register(fd) };
+        registered.map(Self).map_err(io::Error::from)
     }
 }
 
