@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod ancestry;
 pub mod channel;
+pub mod clock;
 pub mod control;
 pub mod environment;
 pub mod files;

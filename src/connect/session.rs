@@ -3,13 +3,14 @@
 use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, sleep};
 
 use super::Settings;
 use super::activities::Activities;
 use super::held::Held;
 use super::upstream::{Link, Upstream, UpstreamError};
 use crate::domain::{PathInfo, StoreDir, Trust};
+use crate::edge::clock;
 use crate::edge::spool::Nar;
 use crate::edge::stdio::Pollable;
 use crate::nix::handshake::{HandshakeError, Offer, Version};
@@ -310,7 +311,7 @@ impl Session {
         for stop in self.activities.stop_all() {
             self.server.log(&stop).await?;
         }
-        let began = Instant::now();
+        let began = clock::now();
         let limit = humantime::format_duration(self.patience);
         self.say(&format!("lost the coordinator ({why}); waiting for it, {limit} at most")).await?;
         loop {

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
+use crate::edge::clock;
 use crate::edge::link::{self, LinkError, LinkReader, LinkWriter};
 use crate::wire::link::{Hello, OLDEST, Unit, VERSION};
 
@@ -84,7 +85,7 @@ impl Upstream {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.connect().await {
-                Err(UpstreamError::Lost(_)) if Instant::now() + pause < deadline => {}
+                Err(UpstreamError::Lost(_)) if clock::now() + pause < deadline => {}
                 ended => return ended,
             }
             sleep(pause).await;

@@ -21,7 +21,7 @@ use super::{News, World, control, endpoint, lines, probe, transport};
 use crate::config::{Builder, Config, NOTICE};
 use crate::domain::{AttemptId, BuilderName, RequestId, Time};
 use crate::edge::pool::Pool;
-use crate::edge::{files, users};
+use crate::edge::{clock, files, users};
 use crate::edge::spool::Spool;
 use crate::nix::machines::BadEndpoint;
 use crate::policy::{Answer, Effect, Event, Settings, State};
@@ -118,7 +118,7 @@ impl Driver {
         Self {
             world,
             state,
-            started: Instant::now(),
+            started: clock::now(),
             wake_at: None,
             reaches: HashMap::new(),
             requests: HashMap::new(),
@@ -132,12 +132,12 @@ impl Driver {
         shutdown: &CancellationToken,
     ) -> Result<(), RunError> {
         loop {
-            let wake = self.wake_at.map(|at| (self.started + at.since_start()).into());
+            let wake = self.wake_at.map(|at| self.started + at.since_start());
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 Some(news) = heard.recv() => self.hear(news)?,
-                () = async { sleep_until(wake.unwrap_or_else(tokio::time::Instant::now)).await }, if wake.is_some() => {
+                () = sleep_until(wake.unwrap_or(self.started).into()), if wake.is_some() => {
                     self.wake_at = None;
                     self.step(Event::Woke)?;
                 }
