@@ -20,7 +20,7 @@ pub use parts::{
 };
 pub use table::{Op, Reply, Request};
 
-use super::wire::{self, Decoder, Dialect, Encoder, ProtocolError, Wire};
+use super::wire::{self, Decoder, Dialect, Encoder, ProtocolError};
 
 /// What follows a request's fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
