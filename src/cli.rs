@@ -1,1 +1,273 @@
-//! What was typed.
+//! What was typed, as typed. What it means is decided by [`crate::config`].
+//!
+//! Stock Nix starts a line's program as `muster --stdio --store LINE`, or as `muster --stdio` alone. These words are
+//! read before anything else, so that no other option can ever get in their way.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Turns any machines you can reach into one Nix build cluster.
+///
+/// muster runs beside the Nix daemon. Stock `nix build` hands its builds to the coordinator, which spreads them over
+/// the builders that it knows and repeats elsewhere what a lost builder leaves unfinished.
+#[derive(Debug, Clone, Parser, PartialEq)]
+#[command(name = "muster", version, max_term_width = 100, after_long_help = AFTER_HELP)]
+pub struct Cli {
+    /// How log messages are written to stderr.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// Which messages are logged, such as `info` or `muster=debug`; wins over -v and -q.
+    #[arg(long, global = true, env = "MUSTER_LOG", value_name = "FILTER", hide_env_values = true)]
+    pub log: Option<String>,
+    /// Say more; twice: everything.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Say less; twice: errors only.
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "verbose")]
+    pub quiet: u8,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  muster demo                                     watch a build survive the loss of a builder
+  muster coordinator                              run beside the Nix daemon
+  muster coordinator --builder process:/srv/b1    with one more builder
+  muster status                                   who builds what, and what waits
+
+Exit codes:
+  0 done, 1 a build failed, 2 usage or configuration, 3 no builder could be used,
+  4 cannot reach the coordinator, 130 interrupted";
+
+/// How log messages look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand, PartialEq)]
+pub enum Command {
+    /// Run the coordinator: take builds from Nix and have the builders build them.
+    Coordinator(CoordinatorArgs),
+    /// Show the builders, and the builds that run or wait.
+    Status(StatusArgs),
+    /// Check the configuration and print what it means.
+    CheckConfig(CheckConfigArgs),
+    /// Build a graph with stock Nix on three embedded builders, and kill one of them on the way.
+    Demo(DemoArgs),
+    /// Print a completion script for a shell.
+    Completions(CompletionsArgs),
+    /// Join Nix and the coordinator; stock Nix starts this itself.
+    #[command(hide = true)]
+    Connect(ConnectArgs),
+}
+
+/// Where the files are.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub struct Places {
+    /// The configuration [default: /etc/muster/config.toml; for a user: muster/config.toml in $XDG_CONFIG_HOME].
+    #[arg(long, env = "MUSTER_CONFIG", value_name = "FILE", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// Where the sockets are [default: /run/muster; for a user: muster in $XDG_RUNTIME_DIR].
+    #[arg(long, env = "MUSTER_RUNTIME_DIR", value_name = "DIR", hide_env_values = true)]
+    pub runtime_dir: Option<PathBuf>,
+    /// Where the state is kept [default: /var/lib/muster; for a user: muster in $XDG_STATE_HOME].
+    #[arg(long, env = "MUSTER_STATE_DIR", value_name = "DIR", hide_env_values = true)]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Everything typed that the configuration is made of.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub struct Settings {
+    /// Where the files are.
+    #[command(flatten)]
+    pub places: Places,
+    /// The store that inputs come from and outputs go to: auto, daemon, unix:///path/of/a/socket or local?root=/srv/x.
+    #[arg(long, value_name = "STORE")]
+    pub local_store: Option<String>,
+    /// A builder besides those of the configuration, such as process:/srv/b1; may be repeated.
+    #[arg(long = "builder", value_name = "URI")]
+    pub builders: Vec<String>,
+}
+
+/// `muster coordinator`
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[command(after_long_help = "\
+Examples:
+  muster coordinator
+  muster coordinator --config ./muster.toml --runtime-dir /tmp/m --state-dir /tmp/m
+  muster coordinator --builder process:/srv/b1 --builder 'process:/srv/b2?program=/opt/nix/bin/nix-daemon'")]
+pub struct CoordinatorArgs {
+    /// What the configuration is made of.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `muster status`
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[command(after_long_help = "\
+Examples:
+  muster status
+  muster status --json | jq '.builders[] | select(.health != \"healthy\")'")]
+pub struct StatusArgs {
+    /// Where the files are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Print JSON (its \"schema\" is 1).
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `muster check-config`
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[command(after_long_help = "\
+Examples:
+  muster check-config
+  muster check-config ./muster.toml")]
+pub struct CheckConfigArgs {
+    /// The file to check [default: the one that the coordinator would read].
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Where the files are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// `muster demo`
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[command(after_long_help = "\
+Examples:
+  muster demo
+  muster demo --keep ./demo    and look round in its stores afterwards")]
+pub struct DemoArgs {
+    /// Work in this new directory and leave it there, instead of a temporary one.
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+}
+
+/// `muster completions`
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(after_long_help = "\
+Example:
+  muster completions bash > ~/.local/share/bash-completion/completions/muster")]
+pub struct CompletionsArgs {
+    /// Which shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `muster connect`, or `muster --stdio [--store LINE]` as stock Nix says it.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub struct ConnectArgs {
+    /// Taken and ignored: Nix always says it.
+    #[arg(long, hide = true)]
+    pub stdio: bool,
+    /// The line to serve: NAME, NAME@SOCKET or use:LABEL [default: all].
+    #[arg(long = "store", value_name = "LINE")]
+    pub line: Option<String>,
+    /// The coordinator's endpoint [default: the one that LINE names, else the usual one].
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Reads a whole command line, the program's own name first.
+    pub fn parse_words(words: Vec<OsString>) -> Result<Self, clap::Error> {
+        match words.get(1) {
+            Some(first) if first == "--stdio" => Ok(Self::from(started_by_nix(&words[2..]))),
+            _ => Self::try_parse_from(words),
+        }
+    }
+}
+
+impl From<ConnectArgs> for Cli {
+    fn from(connect: ConnectArgs) -> Self {
+        let command = Command::Connect(connect);
+        Self { log_format: LogFormat::Text, log: None, verbose: 0, quiet: 0, command }
+    }
+}
+
+/// What Nix says after `--stdio`. Words that a later Nix may add are passed over: a refusal would cost the user this
+/// line for the rest of the invocation.
+fn started_by_nix(words: &[OsString]) -> ConnectArgs {
+    let text = |word: &OsStr| word.to_string_lossy().into_owned();
+    let mut connect = ConnectArgs { stdio: true, ..ConnectArgs::default() };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == "--store" {
+            connect.line = words.next().map(|line| text(line)).or(connect.line);
+        } else if let Some(line) = text(word).strip_prefix("--store=") {
+            connect.line = Some(line.to_owned());
+        }
+    }
+    connect
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        let words = std::iter::once("muster").chain(line.split_whitespace()).map(OsString::from);
+        Cli::parse_words(words.collect()).map(|cli| cli.command)
+    }
+
+    fn connect(line: Option<&str>) -> Command {
+        Command::Connect(ConnectArgs { stdio: true, line: line.map(str::to_owned), socket: None })
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_words_that_stock_nix_says_start_a_connection() {
+        let check = |line: &str, expected| assert_eq!(parse(line).ok(), Some(expected), "{line}");
+        check("--stdio", connect(None));
+        check("--stdio --store main", connect(Some("main")));
+        check("--stdio --store a@%2Frun%2Fx.sock", connect(Some("a@%2Frun%2Fx.sock")));
+        check("--stdio --store=use:big", connect(Some("use:big")));
+        check("--stdio --store", connect(None));
+        check("--stdio --process-ops --store main --later 1", connect(Some("main")));
+        check("connect --stdio --store main", connect(Some("main")));
+    }
+
+    #[test]
+    fn connect_can_be_given_its_socket() {
+        let expected = ConnectArgs { socket: Some("/run/x".into()), ..ConnectArgs::default() };
+        assert_eq!(parse("connect --socket /run/x").ok(), Some(Command::Connect(expected)));
+    }
+
+    #[test]
+    fn builders_may_be_repeated() {
+        let command = parse("coordinator --builder process:/a --builder process:/b");
+        let Ok(Command::Coordinator(args)) = command else { panic!("{command:?}") };
+        assert_eq!(args.settings.builders, ["process:/a", "process:/b"]);
+    }
+
+    #[test]
+    fn a_word_too_many_is_a_usage_error() {
+        for line in ["", "statsu", "status --jsn", "coordinator x", "completions tcl", "-v -q status"] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn connect_is_hidden_from_help() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!(!help.contains("connect  ") && help.contains("check-config"), "{help}");
+    }
+}

@@ -19,7 +19,7 @@ mod tests;
 
 use std::io;
 
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, BufWriter};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader, BufWriter};
 
 pub use upload::Upload;
 
@@ -141,6 +141,15 @@ where
     /// Whether another operation may follow.
     pub fn is_clean(&self) -> bool {
         self.clean && self.from.buffer().is_empty()
+    }
+
+    /// Whether the daemon keeps the connection open and silent, as far as can be seen without asking it.
+    pub async fn is_open(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            _ = self.from.fill_buf() => false,
+            () = std::future::ready(()) => true,
+        }
     }
 
     /// The two streams, with what was read ahead, for a raw pipe.

@@ -159,6 +159,12 @@ impl Walker {
         Ok(Fed { consumed, done: self.is_done() })
     }
 
+    /// Bytes that it holds.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>() + self.token.capacity() + self.path.capacity() + 2 * self.open.capacity()
+    }
+
     fn take_length(&mut self, rest: &[u8], got: u8, before: usize) -> Result<usize, NarError> {
         if got == 0 {
             self.token_at = self.at;

@@ -1,0 +1,37 @@
+# Where checks/setup puts Nix if the machine has none.
+export PATH := $(PATH):$(CURDIR)/target/nix/bin
+
+help: ## say what there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: ## install what the checks need
+	@checks/setup
+
+roots: setup ## make the root file systems with the Nix versions tested
+	@checks/lab/root all
+
+build: ## compile
+	cargo build --locked
+
+test: setup ## prove everything, in each Nix version
+	@checks/test
+
+demo: setup ## show a small cluster at work
+	cargo build --release --locked
+	target/release/muster demo
+
+bench: roots ## measure against plain Nix
+	cargo build --release --locked
+	checks/bench
+
+fmt: ## format the code
+	cargo fmt
+
+lint: ## check format and lints
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+
+clean-roots: ## delete the root file systems
+	rm -rf --one-file-system target/roots
+
+.PHONY: help setup roots build test demo bench fmt lint clean-roots

@@ -1,0 +1,76 @@
+//! The builders that the user named, in the file and on the command line.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+
+use super::document::Section;
+use super::{Builder, BuilderUri, ConfigError, Place, value};
+use crate::domain::{BuilderName, BuilderSpec, Feature, System};
+
+/// More slots than this on one machine are a slip of the pen.
+const MOST_SLOTS: u32 = 10_000;
+
+/// All builders, each name once.
+pub(super) fn builders(sections: Vec<Section<'_>>, typed: &[String]) -> Result<Vec<Builder>, ConfigError> {
+    let mut builders = Vec::new();
+    let mut seen: BTreeMap<BuilderName, Place> = BTreeMap::new();
+    let written = sections.into_iter().map(|section| (section.place(), from_section(section)));
+    let typed = typed.iter().map(|uri| (Place::Flag("--builder"), from_flag(uri)));
+    for (place, builder) in written.chain(typed) {
+        let builder = builder?;
+        let name = &builder.spec.name;
+        if let Some(first) = seen.get(name) {
+            let message =
+                format!("a builder named '{name}' is there already ({first}); give each its own `name`");
+            return Err(ConfigError::wrong(place, message));
+        }
+        seen.insert(name.clone(), place);
+        builders.push(builder);
+    }
+    Ok(builders)
+}
+
+fn from_section(mut section: Section<'_>) -> Result<Builder, ConfigError> {
+    let name = section.take("name", |value| parse(value, BuilderName::parse))?;
+    let uri = section.take_needed("uri", |value| parse(value, BuilderUri::parse))?;
+    let systems = section.take("systems", value::some_words(System::parse))?;
+    let features = section.take("features", value::words(Feature::parse))?;
+    let mandatory = section.take_or("mandatory", BTreeSet::new(), value::words(Feature::parse))?;
+    let slots = section.take("slots", value::count(1, MOST_SLOTS))?.and_then(NonZeroU32::new);
+    let speed_factor = section.take("speed_factor", value::factor)?;
+    let name = match name {
+        Some(name) => name,
+        None => default_name(&uri).map_err(|why| section.error(why))?,
+    };
+    section.finish()?;
+    let labels = BTreeSet::new();
+    let spec = BuilderSpec { name, systems, features, mandatory, slots, speed_factor, labels };
+    Ok(Builder { spec, uri })
+}
+
+fn from_flag(uri: &str) -> Result<Builder, ConfigError> {
+    let wrong = |why: String| ConfigError::wrong(Place::Flag("--builder"), why);
+    let uri = BuilderUri::parse(uri).map_err(|error| wrong(error.to_string()))?;
+    let spec = BuilderSpec {
+        name: default_name(&uri).map_err(wrong)?,
+        systems: None,
+        features: None,
+        mandatory: BTreeSet::new(),
+        slots: None,
+        speed_factor: None,
+        labels: BTreeSet::new(),
+    };
+    Ok(Builder { spec, uri })
+}
+
+fn default_name(uri: &BuilderUri) -> Result<BuilderName, String> {
+    BuilderName::parse(uri.default_name())
+        .map_err(|error| format!("'{uri}' needs a `name` of its own: {error}"))
+}
+
+fn parse<T, E: std::error::Error>(
+    value: &toml::de::DeValue<'_>,
+    parse: fn(&str) -> Result<T, E>,
+) -> Result<T, String> {
+    parse(&value::text(value)?).map_err(|error| error.to_string())
+}

@@ -1,0 +1,200 @@
+//! From the file's sections and the typed settings to a [`Config`].
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::document::{Section, Source};
+use super::{
+    AllowedUser, Config, ConfigError, Control, Endpoint, Environment, Expect, Limits, LocalMachine,
+    LocalStore, LookAhead, Place, Timeouts, builder, places, value,
+};
+use crate::cli::Settings;
+use crate::domain::{Feature, StoreDir, System};
+
+pub(super) fn load(
+    typed: &Settings,
+    environment: &Environment,
+    file: Option<(&Path, &str)>,
+) -> Result<Config, ConfigError> {
+    let (path, text) = file.unwrap_or((Path::new(""), ""));
+    let state_dir = places::state_dir(typed.places.state_dir.as_deref(), environment)?;
+    let runtime_dir = places::runtime_dir(typed.places.runtime_dir.as_deref(), environment, &state_dir);
+    let mut top = Source { file: path, text }.parse()?;
+
+    let written_store = top.take("local_store", |value| {
+        LocalStore::parse(&value::text(value)?).map_err(|error| error.to_string())
+    })?;
+    let nix_daemon = top.take_or("nix_daemon", PathBuf::from("nix-daemon"), value::program)?;
+    let store_dir = top.take_or("store_dir", StoreDir::default(), |value| {
+        StoreDir::parse(&value::text(value)?).map_err(|error| error.to_string())
+    })?;
+    let builders = builder::builders(top.sections("builder", "[[builder]]")?, &typed.builders)?;
+    let expect = top.sections("expect", "[[expect]]")?.into_iter().map(expected).collect::<Result<_, _>>()?;
+    let endpoint = endpoint(top.section("endpoint", "[endpoint]")?, environment, &runtime_dir)?;
+    let fallback = places::system_control(typed.places.runtime_dir.as_deref(), environment);
+    let control = control(top.section("control", "[control]")?, &runtime_dir, fallback)?;
+    let timeouts = timeouts(top.section("timeouts", "[timeouts]")?)?;
+    let limits = limits(top.section("limits", "[limits]")?, &state_dir)?;
+    top.finish()?;
+
+    let mut config = Config {
+        file: file.map(|(path, _)| path.to_owned()),
+        runtime_dir,
+        state_dir,
+        local_store: typed_store(typed)?.or(written_store).unwrap_or(LocalStore::Auto),
+        nix_daemon,
+        store_dir,
+        builders,
+        expect,
+        endpoint,
+        control,
+        timeouts,
+        limits,
+        warnings: Vec::new(),
+    };
+    config.warnings = warnings(&config);
+    Ok(config)
+}
+
+fn typed_store(typed: &Settings) -> Result<Option<LocalStore>, ConfigError> {
+    let wrong =
+        |error: super::BadLocalStore| ConfigError::wrong(Place::Flag("--local-store"), error.to_string());
+    typed.local_store.as_deref().map(LocalStore::parse).transpose().map_err(wrong)
+}
+
+fn expected(mut section: Section<'_>) -> Result<Expect, ConfigError> {
+    let systems = section.take_needed("systems", value::some_words(System::parse))?;
+    let features = section.take_or("features", BTreeSet::new(), value::words(Feature::parse))?;
+    section.finish()?;
+    Ok(Expect { systems, features })
+}
+
+fn endpoint(
+    mut section: Section<'_>,
+    environment: &Environment,
+    runtime_dir: &Path,
+) -> Result<Endpoint, ConfigError> {
+    let socket = socket(&mut section, runtime_dir.join("endpoint.sock"))?;
+    let allow = section.take_or("allow", BTreeSet::new(), users)?;
+    let machines_file = section.take_or("machines_file", runtime_dir.join("machines"), value::path)?;
+    let program = section.take_or("program", environment.exe.clone(), value::path)?;
+    let look_ahead = section.take("look_ahead", value::count(0, MOST_ACCEPTED))?;
+    let max_accepted = section.take_or("max_accepted", 180, value::count(1, MOST_ACCEPTED))?;
+    let local = section.take_or("local", LocalMachine::Never, local_machine)?;
+    let look_ahead = match (look_ahead, local) {
+        (Some(1..), LocalMachine::Overflow) => {
+            return Err(section.error("`look_ahead` must be 0 where `local` is \"overflow\""));
+        }
+        (_, LocalMachine::Overflow) => LookAhead::Fixed(0),
+        (Some(builds), LocalMachine::Never) => LookAhead::Fixed(builds),
+        (None, LocalMachine::Never) => LookAhead::TwoPerSlot,
+    };
+    section.finish()?;
+    Ok(Endpoint { socket, allow, machines_file, program, look_ahead, max_accepted, local })
+}
+
+/// Far more than any machine that runs Nix can hold open.
+const MOST_ACCEPTED: u32 = 100_000;
+
+fn control(
+    mut section: Section<'_>,
+    runtime_dir: &Path,
+    fallback: Option<PathBuf>,
+) -> Result<Control, ConfigError> {
+    let usual = runtime_dir.join("control.sock");
+    let socket = socket(&mut section, usual.clone())?;
+    let fallback = fallback.filter(|_| socket == usual);
+    section.finish()?;
+    Ok(Control { socket, fallback })
+}
+
+/// A socket's path; the default one is bounded by the system as well.
+fn socket(section: &mut Section<'_>, default: PathBuf) -> Result<PathBuf, ConfigError> {
+    match section.take("socket", value::socket)? {
+        Some(socket) => Ok(socket),
+        None => {
+            value::socket_path(default).map_err(|why| ConfigError::wrong(Place::Flag("--runtime-dir"), why))
+        }
+    }
+}
+
+fn timeouts(mut section: Section<'_>) -> Result<Timeouts, ConfigError> {
+    let mut take = |key, seconds| section.take_or(key, Duration::from_secs(seconds), value::duration);
+    let timeouts = Timeouts {
+        reconnect: take("reconnect_timeout", 600)?,
+        probe: take("probe_timeout", 10)?,
+        connect: take("connect_timeout", 10)?,
+        ping_every: take("ping_every", 3)?,
+        silent_after: take("silent_after", 10)?,
+        lost_after: take("lost_after", 60)?,
+        retry_min: take("retry_min", 1)?,
+        retry_max: take("retry_max", 60)?,
+        expect: take("expect_timeout", 600)?,
+        stop: take("stop_timeout", 1)?,
+    };
+    for (lower, low, upper, high) in [
+        ("ping_every", timeouts.ping_every, "silent_after", timeouts.silent_after),
+        ("silent_after", timeouts.silent_after, "lost_after", timeouts.lost_after),
+        ("retry_min", timeouts.retry_min, "retry_max", timeouts.retry_max),
+    ] {
+        if low > high {
+            let (low, high) = (humantime::format_duration(low), humantime::format_duration(high));
+            return Err(section.error(format!("`{lower}` ({low}) must not exceed `{upper}` ({high})")));
+        }
+    }
+    section.finish()?;
+    Ok(timeouts)
+}
+
+fn limits(mut section: Section<'_>, state_dir: &Path) -> Result<Limits, ConfigError> {
+    const KIB: u64 = 1024;
+    let limits = Limits {
+        memory_output: section.take_or("memory_output", KIB * KIB, value::size)?,
+        max_nar: section.take_or("max_nar", KIB * KIB * KIB * KIB, value::size)?,
+        log_line: section.take_or("log_line", 64 * KIB, value::size)?,
+        spool_dir: section.take_or("spool_dir", state_dir.join("spool"), value::path)?,
+    };
+    section.finish()?;
+    Ok(limits)
+}
+
+fn users(value: &DeValue<'_>) -> Result<BTreeSet<AllowedUser>, String> {
+    let users = value.as_array().ok_or_else(|| value::expected("a list of users", value))?;
+    users.iter().map(|user| allowed_user(user.get_ref())).collect()
+}
+
+fn allowed_user(value: &DeValue<'_>) -> Result<AllowedUser, String> {
+    let name = value::text(value)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-$@\\".contains(&byte);
+    match name.parse() {
+        Ok(uid) => Ok(AllowedUser::Uid(uid)),
+        Err(_) if !name.is_empty() && !name.starts_with('-') && name.bytes().all(plain) => {
+            Ok(AllowedUser::Name(name))
+        }
+        Err(_) => Err(format!("{name:?} is not a user's name")),
+    }
+}
+
+fn local_machine(value: &DeValue<'_>) -> Result<LocalMachine, String> {
+    match value.as_str() {
+        Some("overflow") => Ok(LocalMachine::Overflow),
+        Some("never") => Ok(LocalMachine::Never),
+        _ => Err(value::expected(r#""overflow" or "never""#, value)),
+    }
+}
+
+fn warnings(config: &Config) -> Vec<String> {
+    let slots: u32 = config.builders.iter().filter_map(|builder| builder.spec.slots).map(u32::from).sum();
+    let most = config.endpoint.max_accepted;
+    let mut warnings = Vec::new();
+    if slots > most {
+        warnings.push(format!(
+            "the builders have {slots} slots, and Nix is never given more than {most} builds at once \
+             (`max_accepted` in [endpoint]): some slots stay idle"
+        ));
+    }
+    warnings
+}

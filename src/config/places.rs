@@ -1,0 +1,63 @@
+//! Where things are when nobody says so: the system's places for root, the XDG ones for everybody else.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::{ConfigError, Environment};
+
+/// The configuration that is read where none is named.
+pub(super) fn default_file(environment: &Environment) -> Result<PathBuf, ConfigError> {
+    match environment.uid {
+        0 => Ok("/etc/muster/config.toml".into()),
+        _ => {
+            let base =
+                xdg(environment, &environment.config_home, ".config", "the configuration", "--config")?;
+            Ok(base.join("muster/config.toml"))
+        }
+    }
+}
+
+/// Where the state is kept.
+pub(super) fn state_dir(typed: Option<&Path>, environment: &Environment) -> Result<PathBuf, ConfigError> {
+    match (typed, environment.uid) {
+        (Some(typed), _) => Ok(environment.cwd.join(typed)),
+        (None, 0) => Ok("/var/lib/muster".into()),
+        (None, _) => {
+            let base = xdg(environment, &environment.state_home, ".local/state", "the state", "--state-dir")?;
+            Ok(base.join("muster"))
+        }
+    }
+}
+
+/// Where the sockets are. A user without a runtime directory gets one below the state.
+pub(super) fn runtime_dir(typed: Option<&Path>, environment: &Environment, state_dir: &Path) -> PathBuf {
+    match (typed, environment.uid) {
+        (Some(typed), _) => environment.cwd.join(typed),
+        (None, 0) => "/run/muster".into(),
+        (None, _) => match absolute(environment.runtime_dir.as_ref()) {
+            Some(base) => base.join("muster"),
+            None => state_dir.join("run"),
+        },
+    }
+}
+
+/// The system's control socket, for a user who did not say where the sockets are.
+pub(super) fn system_control(typed: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
+    (typed.is_none() && environment.uid != 0).then(|| "/run/muster/control.sock".into())
+}
+
+fn xdg(
+    environment: &Environment,
+    variable: &Option<OsString>,
+    below_home: &str,
+    what: &'static str,
+    flag: &'static str,
+) -> Result<PathBuf, ConfigError> {
+    let home = || absolute(environment.home.as_ref()).map(|home| home.join(below_home));
+    absolute(variable.as_ref()).or_else(home).ok_or(ConfigError::Homeless { what, flag })
+}
+
+/// XDG says that a relative path counts as none.
+fn absolute(variable: Option<&OsString>) -> Option<PathBuf> {
+    variable.map(PathBuf::from).filter(|path| path.is_absolute())
+}

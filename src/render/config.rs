@@ -1,0 +1,178 @@
+//! The configuration in effect, as a file that means the same.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use crate::config::{Builder, Config, Endpoint, Expect, Limits, LocalMachine, LookAhead, Timeouts};
+
+/// A file with every value that is in effect. Reading it again gives the same configuration.
+pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
+    let mut top = Table::new();
+    put(&mut top, "local_store", config.local_store.to_string());
+    put(&mut top, "nix_daemon", text(&config.nix_daemon));
+    put(&mut top, "store_dir", config.store_dir.as_str());
+    put(&mut top, "endpoint", endpoint(&config.endpoint));
+    put(&mut top, "control", Table::from_iter([("socket".to_owned(), text(&config.control.socket).into())]));
+    put(&mut top, "timeouts", timeouts(&config.timeouts));
+    put(&mut top, "limits", limits(&config.limits));
+    if !config.expect.is_empty() {
+        put(&mut top, "expect", config.expect.iter().map(expect).collect::<Vec<_>>());
+    }
+    if !config.builders.is_empty() {
+        put(&mut top, "builder", config.builders.iter().map(builder).collect::<Vec<_>>());
+    }
+    let origin = match &config.file {
+        Some(file) => format!("read from {}", file.display()),
+        None => "no file was read".to_owned(),
+    };
+    let places = format!("sockets in {}, state in {}", text(&config.runtime_dir), text(&config.state_dir));
+    Ok(format!("# {origin}; {places}\n{}", toml::to_string(&top)?))
+}
+
+fn endpoint(endpoint: &Endpoint) -> Table {
+    let mut table = Table::new();
+    put(&mut table, "socket", text(&endpoint.socket));
+    put(&mut table, "allow", words(&endpoint.allow));
+    put(&mut table, "machines_file", text(&endpoint.machines_file));
+    put(&mut table, "program", text(&endpoint.program));
+    if let LookAhead::Fixed(builds) = endpoint.look_ahead {
+        put(&mut table, "look_ahead", i64::from(builds));
+    }
+    put(&mut table, "max_accepted", i64::from(endpoint.max_accepted));
+    let local = match endpoint.local {
+        LocalMachine::Overflow => "overflow",
+        LocalMachine::Never => "never",
+    };
+    put(&mut table, "local", local);
+    table
+}
+
+fn timeouts(timeouts: &Timeouts) -> Table {
+    let duration = |duration: Duration| humantime::format_duration(duration).to_string();
+    let mut table = Table::new();
+    put(&mut table, "reconnect_timeout", duration(timeouts.reconnect));
+    put(&mut table, "probe_timeout", duration(timeouts.probe));
+    put(&mut table, "connect_timeout", duration(timeouts.connect));
+    put(&mut table, "ping_every", duration(timeouts.ping_every));
+    put(&mut table, "silent_after", duration(timeouts.silent_after));
+    put(&mut table, "lost_after", duration(timeouts.lost_after));
+    put(&mut table, "retry_min", duration(timeouts.retry_min));
+    put(&mut table, "retry_max", duration(timeouts.retry_max));
+    put(&mut table, "expect_timeout", duration(timeouts.expect));
+    put(&mut table, "stop_timeout", duration(timeouts.stop));
+    table
+}
+
+fn limits(limits: &Limits) -> Table {
+    let mut table = Table::new();
+    put(&mut table, "memory_output", size(limits.memory_output));
+    put(&mut table, "max_nar", size(limits.max_nar));
+    put(&mut table, "log_line", size(limits.log_line));
+    put(&mut table, "spool_dir", text(&limits.spool_dir));
+    table
+}
+
+fn expect(expect: &Expect) -> Table {
+    let mut table = Table::new();
+    put(&mut table, "systems", words(&expect.systems));
+    put(&mut table, "features", words(&expect.features));
+    table
+}
+
+fn builder(Builder { spec, uri }: &Builder) -> Table {
+    let mut table = Table::new();
+    put(&mut table, "name", spec.name.as_str());
+    put(&mut table, "uri", uri.to_string());
+    if let Some(systems) = &spec.systems {
+        put(&mut table, "systems", words(systems));
+    }
+    if let Some(features) = &spec.features {
+        put(&mut table, "features", words(features));
+    }
+    put(&mut table, "mandatory", words(&spec.mandatory));
+    if let Some(slots) = spec.slots {
+        put(&mut table, "slots", i64::from(slots.get()));
+    }
+    if let Some(factor) = spec.speed_factor {
+        put(&mut table, "speed_factor", factor);
+    }
+    table
+}
+
+fn put(table: &mut Table, key: &str, value: impl Into<Value>) {
+    table.insert(key.to_owned(), value.into());
+}
+
+/// In bytes, or in a larger unit where it is a whole number of them.
+fn size(bytes: u64) -> String {
+    let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units.into_iter().find(|(unit, _)| bytes.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{bytes} B"), |(unit, name)| format!("{} {name}", bytes / unit))
+}
+
+fn words(words: impl IntoIterator<Item = impl Display>) -> Vec<String> {
+    words.into_iter().map(|word| word.to_string()).collect()
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cli::Settings;
+    use crate::config::Environment;
+
+    fn environment() -> Environment {
+        Environment {
+            uid: 0,
+            home: None,
+            config_home: None,
+            state_home: None,
+            runtime_dir: None,
+            cwd: "/".into(),
+            exe: "/usr/bin/muster".into(),
+            width: None,
+        }
+    }
+
+    fn load(text: &str) -> Config {
+        let file = Path::new("/etc/muster/config.toml");
+        Config::from_text(&Settings::default(), &environment(), Some((file, text))).expect(text)
+    }
+
+    fn check_round_trip(config: &Config) {
+        let again = load(&effective(config).expect("toml"));
+        assert_eq!(again, *config);
+    }
+
+    #[test]
+    fn the_defaults_are_all_shown() {
+        assert_snapshot!(effective(&load("")).expect("toml"));
+    }
+
+    #[test]
+    fn a_full_file_means_the_same_when_it_is_printed() {
+        let text = include_str!("../../docs/example.toml");
+        let config = load(text);
+        assert!(!config.builders.is_empty() && !config.expect.is_empty());
+        check_round_trip(&config);
+        check_round_trip(&load(""));
+    }
+
+    proptest! {
+        #[test]
+        fn sizes_and_durations_survive(bytes in 1..i64::MAX as u64, ms in 10_000..100_000_000_u64, slots in 1..10_000) {
+            let text = format!("[[builder]]\nuri = 'process:/a'\nslots = {slots}\n[limits]\nmax_nar = {bytes}\n\
+                [timeouts]\nlost_after = '{ms}ms'\n");
+            check_round_trip(&load(&text));
+        }
+    }
+}
