@@ -228,7 +228,7 @@ impl World {
 
     fn lines(&mut self) -> Vec<String> {
         let line = |effect: Effect| match effect {
-            Effect::Say(_, line) => Some(line),
+            Effect::Say(_, line) | Effect::Wait(_, line) => Some(line),
             _ => None,
         };
         self.take().into_iter().filter_map(line).collect()

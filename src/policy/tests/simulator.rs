@@ -225,7 +225,7 @@ impl Simulation {
                 assert!(self.open.remove(&request), "{request:?} was not open");
                 assert!(self.answered.insert(request), "{request:?} was answered twice");
             }
-            Effect::Say(request, line) => {
+            Effect::Say(request, line) | Effect::Wait(request, line) => {
                 assert!(self.open.contains(&request), "{request:?} hears {line}");
             }
             Effect::Forget(build) => {
