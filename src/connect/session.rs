@@ -167,7 +167,8 @@ impl Session {
             self.options = Some(request.clone());
         }
         let complete = request.op().map(Op::stream) != Some(Stream::Upload);
-        let mut outgoing = Outgoing { request, upload: Vec::new(), bytes: 0, complete, passed_on: 0, losses: 0 };
+        let mut outgoing =
+            Outgoing { request, upload: Vec::new(), bytes: 0, complete, passed_on: 0, losses: 0 };
         loop {
             let failure = match self.exchange(&mut outgoing).await {
                 Ok(()) => return Ok(()),
@@ -266,7 +267,12 @@ impl Session {
     }
 
     /// After a loss the NAR comes from its beginning again; the client gets only what it does not have.
-    async fn pass_nar_on(&mut self, outgoing: &mut Outgoing, skip: &mut u64, bytes: &[u8]) -> Result<(), Failure> {
+    async fn pass_nar_on(
+        &mut self,
+        outgoing: &mut Outgoing,
+        skip: &mut u64,
+        bytes: &[u8],
+    ) -> Result<(), Failure> {
         if outgoing.passed_on == 0 {
             self.server.begin_nar().await?;
         }
