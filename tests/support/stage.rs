@@ -224,6 +224,11 @@ impl Stage {
         self.path("run/endpoint.sock")
     }
 
+    /// How a line names this stage's endpoint.
+    pub fn line_ref(&self) -> String {
+        format!("all@{}", self.endpoint().to_str().expect("text").replace('/', "%252F"))
+    }
+
     pub fn coordinator_log(&self) -> String {
         fs::read_to_string(self.path("coordinator.log")).unwrap_or_default()
     }
