@@ -187,7 +187,7 @@ fn ends_soon(signal: Signal, frozen: bool) {
     assert!(expected.contains(&code), "exit code {code:?}");
     assert!(took < SOON, "it took {took:?}");
     nothing_is_left(&stage, Duration::from_millis(100));
-    stage.start_coordinator();
+    stage.launch_coordinator();
     survived(client.wait());
 }
 

@@ -4,8 +4,9 @@ mod support;
 
 use std::time::Duration;
 
+use muster::policy::snapshot::HealthWord;
 use support::faults::Faults;
-use support::{After, Builder, Drv, Outcome, Stage, What, When};
+use support::{After, Builder, Drv, Outcome, PATIENCE, Stage, What, When, wait_until};
 
 const STEPS: [When; 5] = [When::Upload, When::Start, When::Log, When::End, When::Output];
 
@@ -61,8 +62,9 @@ fn lose(when: When, after: After) {
     let last = built_last_by(&stage);
     assert!(after == After::Back || last != hit, "the dead builder {hit} cannot have built it");
     assert_eq!(stage.status().totals.repeated, 1);
-    let builder = stage.builder(&hit);
-    assert!(after == After::Back || builder.reason.is_some(), "{builder:?}");
+    if after == After::Dead {
+        wait_until("it is seen that it is down", PATIENCE, || stage.builder(&hit).health == HealthWord::Down);
+    }
 }
 
 #[test]
@@ -198,11 +200,11 @@ fn a_builder_that_talks_nonsense_from_the_start_is_down_and_says_why() {
     let fault = stage.faults.arm(When::Handshake, What::Nonsense, After::Dead);
     stage.launch_coordinator();
     let hit = stage.faults.struck(&fault);
-    support::wait_until("it is down", support::PATIENCE, || {
-        stage.try_status().is_some_and(|status| {
-            status.builders.iter().any(|b| b.name.to_string() == hit && b.reason.is_some())
-        })
-    });
+    stage.machines_written();
+    wait_until("it is down", PATIENCE, || stage.builder(&hit).health == HealthWord::Down);
+    assert!(
+        stage.builder(&hit).reason.is_some_and(|why| why.contains("protocol mismatch") && why.len() < 1000)
+    );
     stage.build(&[victim(&stage)]).wait().succeeds();
     assert_eq!(stage.faults.builds_of("victim").len(), 1);
 }

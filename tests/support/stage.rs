@@ -62,7 +62,8 @@ impl Builder {
     }
 }
 
-/// The stage. Dropped, it ends what it started and is removed; where a test failed it shows the logs before.
+/// The stage. Dropped, it ends what it started and is removed. Where a test failed, and always where
+/// `MUSTER_TEST_SHOW` is set, it shows all logs before.
 pub struct Stage {
     dir: PathBuf,
     pub faults: Faults,
@@ -323,7 +324,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() || std::env::var_os("MUSTER_TEST_SHOW").is_some() {
             self.show();
         }
         if let Some(mut child) = self.coordinator.take() {
