@@ -14,13 +14,13 @@ use super::feed::{Ending, Feed, Told};
 use super::job::Job;
 use super::local::LocalError;
 use super::{News, World, kept};
-use crate::domain::{BasicDerivation, BuildResult, BuildStatus, Client, RequestId, StorePath};
+use crate::domain::{BasicDerivation, Client, RequestId, StorePath};
 use crate::edge::link::{LinkError, LinkReader, LinkWriter, split};
 use crate::edge::pool::Lease;
 use crate::edge::spool::Nar;
 use crate::nix::client::Error;
 use crate::nix::handshake::Version;
-use crate::nix::ops::{BuildMode, Op, Reply, Request, Stream};
+use crate::nix::ops::{Op, Reply, Request, Stream};
 use crate::nix::wire::{self, Dialect, ProtocolError};
 use crate::wire::link::{DATA_CHUNK, Hello, Unit, VERSION, Welcome, agree};
 
@@ -133,9 +133,6 @@ impl Session {
                 self.reply_or_error(valid.map(Reply::Paths)).await
             }
             request if request.is_build() => {
-                if let Some(reply) = self.nothing_to_build(&request).await {
-                    return self.reply(&reply).await;
-                }
                 let text = format!(
                     "muster: the endpoint does not serve {}: it builds what stock Nix hands over derivation by \
                      derivation. Build with the machines line in `builders`, without --store",
@@ -193,23 +190,6 @@ impl Session {
                 }
             }
         }
-    }
-
-    /// The answer where all that shall be built are store paths that are valid: so `nix copy` makes sure of them.
-    async fn nothing_to_build(&self, request: &Request) -> Option<Reply> {
-        let targets = match request {
-            Request::BuildPaths { targets, mode: BuildMode::Normal } => targets,
-            Request::BuildPathsWithResults { targets, mode: BuildMode::Normal } => targets,
-            _ => return None,
-        };
-        let paths = targets.iter().map(|target| self.dialect.dir.parse_path(target));
-        let paths: Vec<StorePath> = paths.collect::<Result<_, _>>().ok()?;
-        self.world.local.all_valid(&paths).await.ok()??;
-        let valid = BuildResult::failure(BuildStatus::AlreadyValid, "");
-        Some(match request {
-            Request::BuildPaths { .. } => Reply::Done(1),
-            _ => Reply::Results(targets.iter().map(|target| (target.clone(), valid.clone())).collect()),
-        })
     }
 
     async fn ask_local_store(&mut self, request: &Request) -> Result<(), SessionError> {
