@@ -23,6 +23,9 @@ use crate::domain::{BuilderSpec, Feature, StoreDir, System};
 
 pub use uri::{BadBuilderUri, BadLocalStore, BuilderUri, LocalStore};
 
+/// What `connect` needs to know lies beside the endpoint's socket, in a file of this name.
+pub const NOTICE: &str = "endpoint.json";
+
 /// The process's surroundings, read once at the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
@@ -43,6 +46,9 @@ pub struct Environment {
     /// The columns of the terminal that stdout is, if it is one and says so.
     pub width: Option<u16>,
 }
+
+/// The system's endpoint, which a line need not name.
+pub const DEFAULT_ENDPOINT: &str = "/run/muster/endpoint.sock";
 
 /// Everything that the coordinator and the other commands are told.
 #[derive(Debug, Clone, PartialEq)]
@@ -144,6 +150,8 @@ pub enum LocalMachine {
 pub struct Control {
     /// Its path.
     pub socket: PathBuf,
+    /// The system's, for a user who said nothing of a coordinator of their own.
+    pub fallback: Option<PathBuf>,
 }
 
 /// How long things may take. None is zero.

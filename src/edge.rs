@@ -1,9 +1,21 @@
-//! The only code that touches the world.
+//! The only code that touches the world: sockets, processes, files.
 
+pub mod activation;
+pub mod ancestry;
+pub mod channel;
+pub mod clock;
 pub mod control;
 pub mod environment;
+pub mod files;
+pub mod link;
 pub mod logging;
+pub mod pool;
+pub mod process;
 pub mod program;
 pub mod scratch;
+pub mod signals;
+pub mod spool;
+pub mod stdio;
 pub mod tools;
 pub mod tree;
+pub mod users;

@@ -6,6 +6,8 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod connect;
+pub mod coordinator;
 pub mod domain;
 #[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "the edge is what touches the world")]
 pub mod edge;

@@ -2,9 +2,35 @@
 //!
 //! Everything that happens is a variant of [`Event`]; everything that follows is an [`Effect`] for the driver to
 //! carry out. Nothing here performs I/O, waits, or reads a clock: time is an argument.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `health` (on `fleet`) | who is there, who is in doubt, who is left alone |
+//! | `requests` (on `builds`) | who shares a build, who is answered, when it is forgotten |
+//! | `schedule` (on `queue`) | what starts next; `place` says where, `waiting` what is said meanwhile |
+//! | `attempts` | what follows from the end of an attempt; `failure` is the table |
 
+mod attempts;
+mod bits;
+mod builds;
 pub mod event;
+pub mod failure;
+mod fleet;
+mod health;
+pub mod place;
+mod presence;
+mod queue;
+mod requests;
+mod schedule;
+pub mod settings;
 pub mod snapshot;
+pub mod state;
+#[cfg(test)]
+mod tests;
+mod waiting;
 
 pub use event::{Answer, Ask, Effect, Event, Input};
+pub use place::{Placement, Reason};
+pub use settings::{Limits, Settings};
 pub use snapshot::Snapshot;
+pub use state::State;

@@ -4,3 +4,5 @@
 //! [`crate::nix`].
 
 pub mod control;
+pub mod link;
+pub mod notice;

@@ -1,14 +1,12 @@
 //! `muster status`
 
-use std::path::Path;
 use std::time::Duration;
-
-use anyhow::Context;
 
 use super::{Failure, block_on, print};
 use crate::cli::{Settings, StatusArgs};
-use crate::config::{Config, Environment};
+use crate::config::{Config, Control, Environment};
 use crate::policy::Snapshot;
+use crate::wire::control::ControlError;
 use crate::{edge, render};
 
 /// A coordinator that lives answers at once.
@@ -16,8 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(args: &StatusArgs, environment: &Environment) -> Result<(), Failure> {
     let settings = Settings { places: args.places.clone(), ..Settings::default() };
-    let socket = Config::load(&settings, environment)?.control.socket;
-    let snapshot = block_on(ask(&socket))?;
+    let control = Config::load(&settings, environment)?.control;
+    let snapshot = block_on(ask(&control))?;
     if args.json {
         let text = render::status::json(&snapshot).map_err(|error| Failure::Failed(error.into()))?;
         print(&format!("{text}\n"))
@@ -26,9 +24,15 @@ pub(super) fn run(args: &StatusArgs, environment: &Environment) -> Result<(), Fa
     }
 }
 
-async fn ask(socket: &Path) -> Result<Snapshot, Failure> {
-    let asked = edge::control::status(socket, PATIENCE).await;
-    asked.with_context(|| format!("cannot reach the coordinator at {}", socket.display())).map_err(|error| {
-        Failure::NoCoordinator(anyhow::anyhow!("{error:#}; is `muster coordinator` running?"))
+/// Asks the user's own coordinator, or else the system's.
+async fn ask(control: &Control) -> Result<Snapshot, Failure> {
+    let mut reached = edge::control::status(&control.socket, PATIENCE).await;
+    if let (Err(ControlError::Io(_)), Some(fallback)) = (&reached, &control.fallback) {
+        reached = edge::control::status(fallback, PATIENCE).await.or(reached);
+    }
+    reached.map_err(|error| {
+        let socket = control.socket.display();
+        let message = format!("cannot reach the coordinator at {socket}: {error}");
+        Failure::NoCoordinator(anyhow::anyhow!("{message}; is `muster coordinator` running?"))
     })
 }

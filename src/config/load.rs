@@ -34,7 +34,8 @@ pub(super) fn load(
     let builders = builder::builders(top.sections("builder", "[[builder]]")?, &typed.builders)?;
     let expect = top.sections("expect", "[[expect]]")?.into_iter().map(expected).collect::<Result<_, _>>()?;
     let endpoint = endpoint(top.section("endpoint", "[endpoint]")?, environment, &runtime_dir)?;
-    let control = control(top.section("control", "[control]")?, &runtime_dir)?;
+    let fallback = places::system_control(typed.places.runtime_dir.as_deref(), environment);
+    let control = control(top.section("control", "[control]")?, &runtime_dir, fallback)?;
     let timeouts = timeouts(top.section("timeouts", "[timeouts]")?)?;
     let limits = limits(top.section("limits", "[limits]")?, &state_dir)?;
     top.finish()?;
@@ -98,10 +99,16 @@ fn endpoint(
 /// Far more than any machine that runs Nix can hold open.
 const MOST_ACCEPTED: u32 = 100_000;
 
-fn control(mut section: Section<'_>, runtime_dir: &Path) -> Result<Control, ConfigError> {
-    let socket = socket(&mut section, runtime_dir.join("control.sock"))?;
+fn control(
+    mut section: Section<'_>,
+    runtime_dir: &Path,
+    fallback: Option<PathBuf>,
+) -> Result<Control, ConfigError> {
+    let usual = runtime_dir.join("control.sock");
+    let socket = socket(&mut section, usual.clone())?;
+    let fallback = fallback.filter(|_| socket == usual);
     section.finish()?;
-    Ok(Control { socket })
+    Ok(Control { socket, fallback })
 }
 
 /// A socket's path; the default one is bounded by the system as well.

@@ -41,6 +41,11 @@ pub(super) fn runtime_dir(typed: Option<&Path>, environment: &Environment, state
     }
 }
 
+/// The system's control socket, for a user who did not say where the sockets are.
+pub(super) fn system_control(typed: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
+    (typed.is_none() && environment.uid != 0).then(|| "/run/muster/control.sock".into())
+}
+
 fn xdg(
     environment: &Environment,
     variable: &Option<OsString>,

@@ -48,7 +48,7 @@ fn an_unknown_key_is_named_with_its_line_and_the_keys_there_are() {
 }
 
 #[test]
-fn a_wrong_value_is_named_with_its_line_and_key() {
+fn a_wrong_value_of_the_top_or_a_builder_is_named_with_its_line_and_key() {
     refused("\nlocal_store = 3", "2: `local_store` in the top section: expected a text, found 3");
     refused(
         "store_dir = 'x'",
@@ -85,6 +85,10 @@ fn a_wrong_value_is_named_with_its_line_and_key() {
         "[[builder]]\nuri = 'process:/a'\nfeatures = ['a b']",
         "3: `features` in [[builder]]: 'a b' is not a system feature: it has a character that a machines line cannot hold",
     );
+}
+
+#[test]
+fn a_wrong_value_of_a_section_is_named_with_its_line_and_key() {
     refused("[[expect]]\nfeatures = []", "1: [[expect]]: key `systems` is missing");
     refused("endpoint = 1", "1: `endpoint` in the top section: must be written as [endpoint]");
     refused("[endpoint]\nallow = ['a b']", "2: `allow` in [endpoint]: \"a b\" is not a user's name");
@@ -201,6 +205,25 @@ fn root_and_users_have_their_own_places() {
         error,
         "cannot tell where the state is: HOME is not set to an absolute path; say it with --state-dir"
     );
+}
+
+#[test]
+fn a_user_who_says_nothing_of_a_coordinator_may_look_at_the_systems() {
+    let fallback = |environment: &Environment, places: Places, text: &str| {
+        let typed = Settings { places, ..Settings::default() };
+        let file = Some((Path::new("/c"), text));
+        Config::from_text(&typed, environment, file).expect("good").control.fallback
+    };
+    let own = Places { runtime_dir: Some("/r".into()), ..Places::default() };
+    assert_eq!(fallback(&user(), Places::default(), ""), Some("/run/muster/control.sock".into()));
+    assert_eq!(fallback(&user(), Places::default(), "[control]\nsocket = '/x'"), None);
+    assert_eq!(fallback(&user(), own, ""), None);
+    assert_eq!(fallback(&root(), Places::default(), ""), None);
+}
+
+#[test]
+fn the_default_endpoint_is_the_systems() {
+    assert_eq!(load("").expect("good").endpoint.socket, Path::new(DEFAULT_ENDPOINT));
 }
 
 #[test]

@@ -111,6 +111,6 @@ pub enum Effect {
     WakeAt(Time),
     /// Systems, features or slots changed: the machines lines must be written anew.
     FleetChanged,
-    /// Nothing runs and nothing is queued, after [`Event::Draining`].
+    /// Nothing runs any more, after [`Event::Draining`]. Requests that wait are unanswered: the driver decides.
     Drained,
 }

@@ -1,10 +1,15 @@
 //! The state as people and programs see it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{BuilderName, Feature, Stage, System, Trust};
+use super::builds::Build;
+use super::fleet::{Builder, Health, Probe};
+use super::state::State;
+use super::waiting;
+use crate::domain::{BuildId, BuilderName, Feature, Stage, System, Time, Trust};
 
 /// A picture of the whole state at one moment. `muster status --json` prints it as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,4 +117,78 @@ pub struct Totals {
     pub repeated: u64,
     /// Finished builds by builder.
     pub built_by: BTreeMap<BuilderName, u64>,
+}
+
+impl State {
+    /// The state as people and programs see it.
+    pub fn snapshot(&self, now: Time) -> Snapshot {
+        let running = self.builds.iter().filter(|(_, build)| build.live().next().is_some());
+        let queued = self.queue.in_order().into_iter().filter_map(|id| Some((id, self.builds.get(id)?)));
+        let waiting = queued.filter(|(_, build)| build.live().next().is_none());
+        Snapshot {
+            schema: 1,
+            builders: self.fleet.iter().map(|(name, builder)| builder_row(name, builder, now)).collect(),
+            builds: running.chain(waiting).map(|(id, build)| self.build_row(id, build, now)).collect(),
+            totals: self.totals.clone(),
+        }
+    }
+
+    fn build_row(&self, id: BuildId, build: &Build, now: Time) -> BuildRow {
+        let attempt_rows = build.live().map(|(number, attempt)| AttemptRow {
+            number,
+            builder: attempt.builder.clone(),
+            stage: attempt.stage,
+            age_ms: millis(now.since(attempt.since)),
+        });
+        BuildRow {
+            drv: build.ask.drv.base_name().to_owned(),
+            system: build.ask.system.clone(),
+            features: build.ask.features.clone(),
+            attempts: attempt_rows.collect(),
+            waiting: self.why_it_waits(id).map(|why| waiting::say(&why, build, &self.fleet, now)),
+            age_ms: millis(now.since(build.asked_at)),
+            requests: count(build.requests.len()),
+            lost: count(build.history.losses.len()),
+        }
+    }
+}
+
+fn builder_row(name: &BuilderName, builder: &Builder, now: Time) -> BuilderRow {
+    let caps = builder.caps.as_ref();
+    BuilderRow {
+        name: name.clone(),
+        health: match builder.health {
+            Health::Probing => HealthWord::Probing,
+            Health::Healthy => HealthWord::Healthy,
+            Health::Suspect => HealthWord::Suspect,
+            Health::Down => HealthWord::Down,
+        },
+        reason: match builder.health {
+            Health::Healthy if builder.leaving => Some("no source knows it any more".to_owned()),
+            Health::Healthy => None,
+            _ => builder.reason.clone(),
+        },
+        retry_in_ms: match (builder.health, builder.probe) {
+            (Health::Down, Probe::Due(at)) => Some(millis(at.since(now))),
+            _ => None,
+        },
+        systems: caps.map(|caps| caps.systems.clone()).unwrap_or_default(),
+        features: caps.map(|caps| caps.features.clone()).unwrap_or_default(),
+        mandatory: caps.map_or_else(|| builder.spec.mandatory.clone(), |caps| caps.mandatory.clone()),
+        slots: builder.slots(),
+        busy: builder.busy,
+        speed_factor: caps.map_or_else(|| builder.spec.speed_factor.unwrap_or(1.0), |caps| caps.speed_factor),
+        trust: caps.map(|caps| caps.trust),
+        nix_version: caps.and_then(|caps| caps.nix_version.clone()),
+        built: builder.built,
+        lost: builder.lost,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }

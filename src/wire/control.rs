@@ -147,10 +147,14 @@ impl Reply {
 }
 
 /// The coordinator's end of one connection: answers until the client closes it.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+pub async fn serve<S, Answer>(
     stream: S,
-    mut answer: impl AsyncFnMut(Request) -> Reply,
-) -> Result<(), ControlError> {
+    mut answer: impl FnMut(Request) -> Answer,
+) -> Result<(), ControlError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    Answer: Future<Output = Reply>,
+{
     let mut stream = BufReader::new(stream);
     stream.write_all(&encode_hello()).await?;
     stream.flush().await?;

@@ -73,6 +73,17 @@ fn programs_read_the_snapshot_itself() {
     assert_eq!(serde_json::from_str::<Snapshot>(&text).expect("a snapshot"), busy());
 }
 
+proptest::proptest! {
+    #[test]
+    fn any_words_fit_into_any_terminal(reason in "\\PC{0,500}|.{0,50}", waiting in "(?s).{0,90}", width in 0..200_u16) {
+        let mut snapshot = busy();
+        snapshot.builders[1].reason = Some(reason);
+        snapshot.builds[2].waiting = Some(waiting);
+        let text = table(&snapshot, Some(width));
+        proptest::prop_assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
+    }
+}
+
 #[test]
 fn a_builders_words_cannot_control_the_terminal() {
     assert!(!table(&busy(), None).contains('\u{1b}'));

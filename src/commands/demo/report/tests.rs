@@ -1,0 +1,3 @@
+use super::*;
+use crate::commands::demo::graph::graph;
+

@@ -1,0 +1,367 @@
+//! One client, from its handshake to its end.
+
+use std::io;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Duration, sleep};
+
+use super::Settings;
+use super::activities::Activities;
+use super::held::Held;
+use super::upstream::{Link, Upstream, UpstreamError};
+use crate::domain::{PathInfo, StoreDir, Trust};
+use crate::edge::clock;
+use crate::edge::spool::Nar;
+use crate::edge::stdio::Pollable;
+use crate::nix::handshake::{HandshakeError, Offer, Version};
+use crate::nix::logs::{DaemonError, LogMessage};
+use crate::nix::ops::{Op, Reply, Request, Stream};
+use crate::nix::server::Server;
+use crate::nix::wire::{self, Dialect, ProtocolError};
+use crate::wire::link::{DATA_CHUNK, Hello, Unit};
+
+/// A request and its upload are kept up to this size, to be sent again.
+const MAX_KEPT: usize = 64 << 20;
+/// While the coordinator is gone, the client is told so this often.
+const REMINDER: Duration = Duration::from_secs(60);
+
+/// Why a session ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The client's handshake failed.
+    #[error("the client: {0}")]
+    Handshake(#[from] HandshakeError),
+    /// The client broke the protocol.
+    #[error("the client: {0}")]
+    Protocol(#[from] ProtocolError),
+    /// Writing to the client failed.
+    #[error("the client: {0}")]
+    Io(#[from] io::Error),
+    /// The client closed while its request was under way: it wants it no more.
+    #[error("the client closed")]
+    Closed,
+    /// A stream that the client already reads cannot be completed.
+    #[error("{0}")]
+    Torn(String),
+}
+
+/// How one try at a request ended, where it did not succeed.
+enum Failure {
+    /// The coordinator was lost.
+    Lost(String),
+    /// It said no.
+    Final(String),
+    /// The client's side failed.
+    Client(SessionError),
+}
+
+impl<E: Into<SessionError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::Client(error.into())
+    }
+}
+
+impl From<UpstreamError> for Failure {
+    fn from(error: UpstreamError) -> Self {
+        match error {
+            UpstreamError::Lost(why) => Failure::Lost(why),
+            UpstreamError::Final(why) => Failure::Final(why),
+        }
+    }
+}
+
+/// A client, and what is held for it.
+pub(super) struct Session {
+    server: Server<Pollable, Pollable>,
+    upstream: Upstream,
+    link: Option<Link>,
+    /// Whether the coordinator at the end of `link` has heard `options`.
+    introduced: bool,
+    /// The dialect of requests and replies between us and the coordinator.
+    dialect: Dialect,
+    patience: Duration,
+    activities: Activities,
+    held: Held,
+    /// The client's last options: a new coordinator has to hear them first.
+    options: Option<Request>,
+}
+
+/// What has gone out for one request, to be sent again after a loss.
+struct Outgoing {
+    request: Request,
+    upload: Vec<Vec<u8>>,
+    bytes: usize,
+    /// Whether the client has sent its upload to the end.
+    complete: bool,
+    /// Bytes of a NAR that the client already has.
+    passed_on: u64,
+}
+
+impl Session {
+    /// Shakes hands with the client. The coordinator is not asked: a handshake that waits, or is refused, would cost
+    /// the client this line for the rest of its invocation.
+    pub async fn begin(settings: Settings, from: Pollable, to: Pollable) -> Result<Self, SessionError> {
+        let Settings { socket, line, notice, ancestry } = settings;
+        let dir = StoreDir::parse(&notice.store_dir).unwrap_or_default();
+        let version = Version::new(notice.protocol_minor).min(Version::OURS);
+        let offer = Offer { version, daemon_version: notice.nix_version.clone(), trust: Trust::Trusted };
+        let server = Server::handshake(from, to, dir.clone(), &offer).await?;
+        let hello = Hello {
+            version: 0,
+            oldest: 0,
+            line,
+            protocol_minor: server.version().minor(),
+            build_hook: ancestry.build_hook,
+            processes: ancestry.processes,
+        };
+        Ok(Self {
+            server,
+            upstream: Upstream::new(socket, hello),
+            link: None,
+            introduced: false,
+            dialect: Dialect { dir, version: Version::OURS },
+            patience: notice.reconnect_timeout(),
+            activities: Activities::default(),
+            held: Held::default(),
+            options: None,
+        })
+    }
+
+    /// Answers requests until the client closes.
+    pub async fn serve(mut self) -> Result<(), SessionError> {
+        while let Some(request) = self.server.next_request().await? {
+            if let Some(nar) = self.held.nar(&request) {
+                self.send_held(&nar).await?;
+            } else if let Some(reply) = self.held.answer(&request) {
+                self.server.reply(&reply).await?;
+            } else if let Request::Unknown(code) = request {
+                return self.refuse_unknown(code).await;
+            } else {
+                self.forward(request).await?;
+            }
+            self.server.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn send_held(&mut self, nar: &Nar) -> Result<(), SessionError> {
+        self.server.begin_nar().await?;
+        let mut chunk = vec![0; DATA_CHUNK];
+        let mut at = 0;
+        while let read @ 1.. = nar.read_at(&mut chunk, at)? {
+            self.server.writer().write_all(&chunk[..read]).await?;
+            at += read as u64;
+        }
+        Ok(())
+    }
+
+    /// Carries a request through, however often the coordinator is lost meanwhile.
+    async fn forward(&mut self, request: Request) -> Result<(), SessionError> {
+        if matches!(request, Request::SetOptions { .. }) {
+            self.options = Some(request.clone());
+        }
+        let complete = request.op().map(Op::stream) != Some(Stream::Upload);
+        let mut outgoing = Outgoing { request, upload: Vec::new(), bytes: 0, complete, passed_on: 0 };
+        loop {
+            let failure = match self.exchange(&mut outgoing).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => failure,
+            };
+            self.link = None;
+            match failure {
+                Failure::Client(error) => return Err(error),
+                Failure::Final(why) => return self.give_up(&mut outgoing, &why).await,
+                Failure::Lost(why) if outgoing.bytes > MAX_KEPT => {
+                    let why = format!("{why}; the upload is too large to be sent again");
+                    return self.give_up(&mut outgoing, &why).await;
+                }
+                Failure::Lost(why) => {
+                    if let Err(why) = self.reconnect(&why).await? {
+                        return self.give_up(&mut outgoing, &why).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One try.
+    async fn exchange(&mut self, outgoing: &mut Outgoing) -> Result<(), Failure> {
+        self.link().await?;
+        self.send(&Unit::Request(outgoing.request.encode(&self.dialect))).await?;
+        for chunk in &outgoing.upload {
+            self.send(&Unit::Data(chunk.clone())).await?;
+        }
+        while !outgoing.complete {
+            self.pass_upload_on(outgoing).await?;
+        }
+        if outgoing.request.op().map(Op::stream) == Some(Stream::Upload) {
+            self.send(&Unit::End).await?;
+        }
+        let mut outputs = Vec::new();
+        let mut skip = outgoing.passed_on;
+        loop {
+            match self.next_unit().await? {
+                (Unit::Log(bytes), _) => self.pass_log_on(&bytes).await?,
+                (Unit::Output(bytes), Some(nar)) => {
+                    let info: PathInfo = wire::decode(&bytes, &self.dialect, "output").map_err(nonsense)?;
+                    outputs.push((info, Nar::from_fd(nar)));
+                }
+                (Unit::Data(bytes), _) => self.pass_nar_on(outgoing, &mut skip, &bytes).await?,
+                (Unit::End, _) => return Ok(()),
+                (Unit::Reply(bytes), _) => return self.reply(&outgoing.request, &bytes, outputs).await,
+                (Unit::Error(text), _) => return Err(Failure::Final(text)),
+                (other, _) => return Err(Failure::Lost(format!("it sent a {} unit", other.name()))),
+            }
+        }
+    }
+
+    async fn reply(
+        &mut self,
+        request: &Request,
+        bytes: &[u8],
+        outputs: Vec<(PathInfo, Nar)>,
+    ) -> Result<(), Failure> {
+        let Some(op) = request.op() else {
+            return Err(Failure::Lost("it answered an operation that has no answer".to_owned()));
+        };
+        let reply = Reply::decode(bytes, op, &self.dialect).map_err(nonsense)?;
+        for (info, nar) in outputs {
+            self.held.keep(info, nar);
+        }
+        Ok(self.server.reply(&reply).await?)
+    }
+
+    async fn pass_upload_on(&mut self, outgoing: &mut Outgoing) -> Result<(), Failure> {
+        let mut chunk = vec![0; DATA_CHUNK];
+        let read = self.server.framed().read(&mut chunk).await?;
+        if read == 0 {
+            outgoing.complete = true;
+            return Ok(());
+        }
+        chunk.truncate(read);
+        outgoing.bytes += read;
+        if outgoing.bytes <= MAX_KEPT {
+            outgoing.upload.push(chunk.clone());
+        } else {
+            outgoing.upload.clear();
+        }
+        self.send(&Unit::Data(chunk)).await
+    }
+
+    async fn pass_log_on(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let message: LogMessage = wire::decode(bytes, &self.dialect, "log").map_err(nonsense)?;
+        if let Some(message) = self.activities.translate(message) {
+            self.server.log(&message).await?;
+            self.server.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// After a loss the NAR comes from its beginning again; the client gets only what it does not have.
+    async fn pass_nar_on(&mut self, outgoing: &mut Outgoing, skip: &mut u64, bytes: &[u8]) -> Result<(), Failure> {
+        if outgoing.passed_on == 0 {
+            self.server.begin_nar().await?;
+        }
+        let known = usize::try_from(*skip).unwrap_or(usize::MAX).min(bytes.len());
+        *skip -= known as u64;
+        self.server.writer().write_all(&bytes[known..]).await?;
+        outgoing.passed_on += (bytes.len() - known) as u64;
+        Ok(())
+    }
+
+    /// The next unit of the coordinator's, unless the client closes first.
+    async fn next_unit(&mut self) -> Result<(Unit, Option<std::os::fd::OwnedFd>), Failure> {
+        let Some(link) = &mut self.link else {
+            return Err(Failure::Lost("there is no connection".to_owned()));
+        };
+        tokio::select! {
+            received = link.reader.recv() => match received.map_err(UpstreamError::from)? {
+                Some(unit) => Ok(unit),
+                None => Err(Failure::Lost("the coordinator closed the connection".to_owned())),
+            },
+            () = self.server.requests.gone() => Err(Failure::Client(SessionError::Closed)),
+        }
+    }
+
+    async fn send(&mut self, unit: &Unit) -> Result<(), Failure> {
+        let Some(link) = &mut self.link else {
+            return Err(Failure::Lost("there is no connection".to_owned()));
+        };
+        Ok(link.writer.send(unit).await.map_err(UpstreamError::from)?)
+    }
+
+    /// Makes sure that there is a link, and that the coordinator at its end knows the client's options.
+    async fn link(&mut self) -> Result<(), Failure> {
+        if self.link.is_none() {
+            self.link = Some(self.upstream.connect().await?);
+            self.introduced = false;
+        }
+        if let (false, Some(options)) = (self.introduced, &self.options) {
+            let unit = Unit::Request(options.encode(&self.dialect));
+            self.send(&unit).await?;
+            self.next_unit().await?;
+        }
+        self.introduced = true;
+        Ok(())
+    }
+
+    /// Waits for a coordinator; says why there is none if it does not come. The client sees one line, and one more
+    /// a minute.
+    async fn reconnect(&mut self, why: &str) -> Result<Result<(), String>, SessionError> {
+        for stop in self.activities.stop_all() {
+            self.server.log(&stop).await?;
+        }
+        let began = clock::now();
+        let limit = humantime::format_duration(self.patience);
+        self.say(&format!("lost the coordinator ({why}); waiting for it, {limit} at most")).await?;
+        loop {
+            let deadline = began + self.patience;
+            tokio::select! {
+                connected = self.upstream.connect_by(deadline) => return match connected {
+                    Ok(link) => {
+                        (self.link, self.introduced) = (Some(link), false);
+                        self.say("the coordinator is back; asking again").await?;
+                        Ok(Ok(()))
+                    }
+                    Err(UpstreamError::Final(why)) => Ok(Err(why)),
+                    Err(UpstreamError::Lost(why)) => Ok(Err(format!(
+                        "no coordinator within {limit}: {why}; start it with `muster coordinator` and build again"
+                    ))),
+                },
+                () = self.server.requests.gone() => return Err(SessionError::Closed),
+                () = sleep(REMINDER) => {
+                    let waited = humantime::format_duration(Duration::from_secs(began.elapsed().as_secs()));
+                    let socket = self.upstream.socket().display().to_string();
+                    self.say(&format!("still waiting for the coordinator at {socket} ({waited})")).await?;
+                }
+            }
+        }
+    }
+
+    async fn say(&mut self, text: &str) -> Result<(), SessionError> {
+        self.server.log(&LogMessage::Next(format!("muster: {text}\n").into())).await?;
+        Ok(self.server.flush().await?)
+    }
+
+    /// The request's failure, in words for the user.
+    async fn give_up(&mut self, outgoing: &mut Outgoing, why: &str) -> Result<(), SessionError> {
+        if outgoing.passed_on > 0 {
+            return Err(SessionError::Torn(why.to_owned()));
+        }
+        for stop in self.activities.stop_all() {
+            self.server.log(&stop).await?;
+        }
+        self.server.error(&DaemonError::new(why)).await?;
+        Ok(self.server.flush().await?)
+    }
+
+    async fn refuse_unknown(&mut self, code: u64) -> Result<(), SessionError> {
+        let text = format!("muster: the endpoint does not know operation {code} of the worker protocol");
+        self.server.error(&DaemonError::new(text)).await?;
+        Ok(self.server.flush().await?)
+    }
+}
+
+fn nonsense(error: ProtocolError) -> Failure {
+    Failure::Lost(format!("it sent nonsense: {error}"))
+}

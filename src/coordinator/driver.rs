@@ -1,0 +1,343 @@
+//! The loop that owns the state, and the tasks that carry out what it orders.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio::time::{sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::attempt::Attempt;
+use super::feed::{Ending, Feed, Output};
+use super::job::Job;
+use super::local::LocalStore;
+use super::narration::Narration;
+use super::reach::Reach;
+use super::{News, World, control, endpoint, lines, probe, transport};
+use crate::config::{Builder, Config, NOTICE};
+use crate::domain::{AttemptId, BuilderName, RequestId, Time};
+use crate::edge::pool::Pool;
+use crate::edge::{clock, files, users};
+use crate::edge::spool::Spool;
+use crate::nix::machines::BadEndpoint;
+use crate::policy::{Answer, Effect, Event, Settings, State};
+use crate::wire::notice::Notice;
+
+/// News that may wait for the loop; whoever brings more waits too.
+const NEWS_WAITING: usize = 1024;
+/// What is left of the tasks' time when the coordinator ends; then they are dropped.
+const LAST_WORDS: Duration = Duration::from_millis(1500);
+
+/// The sockets, bound by the caller.
+pub struct Listeners {
+    /// Where `connect` comes in.
+    pub endpoint: UnixListener,
+    /// Where people's commands come in.
+    pub control: UnixListener,
+}
+
+/// Why the coordinator ended on its own.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No machines line can say how Nix gets here.
+    #[error("cannot make a machines line: {0}")]
+    Line(#[from] BadEndpoint),
+    /// A file for Nix or for `connect` cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// Serves until `shutdown`; then ends in under two seconds, whatever hangs. Clients wait for the next coordinator.
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
+    let (news, heard) = mpsc::channel(NEWS_WAITING);
+    let world = World::new(config, news);
+    let mut driver = Driver::new(Arc::clone(&world));
+    driver.write_notice().await?;
+    driver.write_lines()?;
+    for builder in &world.config.builders {
+        driver.found(builder)?;
+    }
+    world.tracker.spawn(endpoint::serve(listeners.endpoint, Arc::clone(&world), shutdown.clone()));
+    world.tracker.spawn(control::serve(listeners.control, Arc::clone(&world), shutdown.clone()));
+    let ended = driver.serve(heard, &shutdown).await;
+    shutdown.cancel();
+    driver.cut_all("the coordinator ends");
+    drop(driver);
+    world.tracker.close();
+    let _ = timeout(LAST_WORDS, world.tracker.wait()).await;
+    ended
+}
+
+impl World {
+    fn new(config: Config, news: mpsc::Sender<News>) -> Arc<Self> {
+        let tracker = TaskTracker::new();
+        let store_dir = config.store_dir.clone();
+        let transport = transport::of_local_store(&config);
+        let pool = Pool::new(transport, store_dir.clone(), config.timeouts.connect, tracker.clone());
+        let spool = Spool::new(&config.limits.spool_dir, config.limits.memory_output);
+        let allowed = users::allowed(&config.endpoint.allow);
+        Arc::new(Self { config, store_dir, local: LocalStore::new(pool), spool, allowed, tracker, news })
+    }
+}
+
+/// A request that is not answered yet.
+struct Waiting {
+    job: Arc<Job>,
+    feed: Feed,
+}
+
+/// An attempt that runs, or whose outputs are still wanted.
+struct Running {
+    cancel: CancellationToken,
+    narration: Narration,
+    outputs: Vec<Output>,
+}
+
+struct Driver {
+    world: Arc<World>,
+    state: State,
+    started: Instant,
+    wake_at: Option<Time>,
+    reaches: HashMap<BuilderName, Arc<Reach>>,
+    requests: HashMap<RequestId, Waiting>,
+    attempts: HashMap<AttemptId, Running>,
+}
+
+impl Driver {
+    fn new(world: Arc<World>) -> Self {
+        let state = State::new(settings(&world.config));
+        Self {
+            world,
+            state,
+            started: clock::now(),
+            wake_at: None,
+            reaches: HashMap::new(),
+            requests: HashMap::new(),
+            attempts: HashMap::new(),
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        mut heard: mpsc::Receiver<News>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), RunError> {
+        loop {
+            let wake = self.wake_at.map(|at| self.started + at.since_start());
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                Some(news) = heard.recv() => self.hear(news)?,
+                () = sleep_until(wake.unwrap_or(self.started).into()), if wake.is_some() => {
+                    self.wake_at = None;
+                    self.step(Event::Woke)?;
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, news: News) -> Result<(), RunError> {
+        match news {
+            News::Event(event) => self.step(event),
+            News::Requested { request, client, job, feed } => {
+                let ask = job.ask(&self.world.store_dir, client);
+                self.requests.insert(request, Waiting { job, feed });
+                self.step(Event::Requested(request, ask))
+            }
+            News::Withdrawn(request) => {
+                self.requests.remove(&request);
+                self.step(Event::Withdrawn(request))
+            }
+            News::Ended { attempt, outcome, outputs } => {
+                if let Some(running) = self.attempts.get_mut(&attempt) {
+                    running.outputs = outputs;
+                }
+                tracing::debug!(%attempt, ?outcome, "attempt ended");
+                self.step(Event::Ended(attempt, outcome))
+            }
+            News::Snapshot(reply) => {
+                // Whoever asked may be gone.
+                let _ = reply.send(self.state.snapshot(self.now()));
+                Ok(())
+            }
+        }
+    }
+
+    fn step(&mut self, event: Event) -> Result<(), RunError> {
+        let now = self.now();
+        for effect in self.state.step(event, now) {
+            self.carry_out(effect)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Result<(), RunError> {
+        match effect {
+            Effect::Probe(builder) => self.spawn_for(&builder, probe::probe),
+            Effect::Ping(builder) => self.spawn_for(&builder, probe::ping),
+            Effect::Cut(builder, reason) => self.cut(&builder, &reason),
+            Effect::Start { attempt, builder, requests } => self.start(attempt, &builder, &requests),
+            Effect::Join(request, attempt) => self.join(request, attempt),
+            Effect::Cancel(attempt) => self.cancel(attempt),
+            Effect::Answer(request, answer) => self.answer(request, answer),
+            Effect::Say(request, text) => self.say(request, &text),
+            Effect::Forget(build) => self.attempts.retain(|attempt, _| attempt.build != build),
+            Effect::WakeAt(at) => self.wake_at = Some(at),
+            Effect::FleetChanged => return self.write_lines(),
+            Effect::Drained => {}
+        }
+        Ok(())
+    }
+
+    fn found(&mut self, builder: &Builder) -> Result<(), RunError> {
+        let world = &self.world;
+        let reach = Reach::new(
+            builder.spec.clone(),
+            transport::of_builder(&world.config, builder),
+            world.store_dir.clone(),
+            world.config.timeouts.connect,
+            world.tracker.clone(),
+        );
+        self.reaches.insert(builder.spec.name.clone(), Arc::new(reach));
+        self.step(Event::Found(builder.spec.clone()))
+    }
+
+    fn start(&mut self, id: AttemptId, builder: &BuilderName, requests: &[RequestId]) {
+        let reach = self.reaches.get(builder);
+        let job = requests.iter().find_map(|request| self.requests.get(request)).map(|first| &first.job);
+        let (Some(reach), Some(job)) = (reach, job) else {
+            tracing::error!(attempt = %id, %builder, "the policy started an attempt for nobody");
+            return;
+        };
+        let narration = Narration::new(id, &self.world.store_dir.full(&job.drv), builder);
+        for request in requests {
+            if let Some(waiting) = self.requests.get(request) {
+                narration.join(waiting.feed.clone());
+            }
+        }
+        tracing::info!(attempt = %id, %builder, drv = %job.drv, "building");
+        let cancel = CancellationToken::new();
+        let attempt = Attempt {
+            id,
+            reach: Arc::clone(reach),
+            job: Arc::clone(job),
+            narration: narration.clone(),
+            cancel: cancel.clone(),
+            world: Arc::clone(&self.world),
+        };
+        self.world.tracker.spawn(attempt.run());
+        self.attempts.insert(id, Running { cancel, narration, outputs: Vec::new() });
+    }
+
+    fn join(&self, request: RequestId, attempt: AttemptId) {
+        if let (Some(waiting), Some(running)) = (self.requests.get(&request), self.attempts.get(&attempt)) {
+            running.narration.join(waiting.feed.clone());
+        }
+    }
+
+    fn cancel(&self, attempt: AttemptId) {
+        if let Some(running) = self.attempts.get(&attempt) {
+            running.cancel.cancel();
+        }
+    }
+
+    fn say(&self, request: RequestId, text: &str) {
+        if let Some(waiting) = self.requests.get(&request) {
+            tracing::info!(drv = %waiting.job.drv, "{text}");
+            waiting.feed.say(text);
+        }
+    }
+
+    fn answer(&mut self, request: RequestId, answer: Answer) {
+        let Some(waiting) = self.requests.remove(&request) else {
+            return;
+        };
+        let ending = match answer {
+            Answer::Result { attempt, result, .. } => {
+                let running = self.attempts.get(&attempt);
+                let outputs = running.map(|running| running.outputs.clone()).unwrap_or_default();
+                Ending::Result(result, outputs)
+            }
+            Answer::Impossible(text) => Ending::Impossible(text),
+        };
+        waiting.feed.end(ending);
+    }
+
+    fn cut(&self, builder: &BuilderName, reason: &str) {
+        if let Some(reach) = self.reaches.get(builder) {
+            reach.cut(reason);
+        }
+    }
+
+    fn cut_all(&self, reason: &str) {
+        for reach in self.reaches.values() {
+            reach.cut(reason);
+        }
+        self.world.local.close(reason);
+    }
+
+    fn spawn_for<F, Task>(&self, builder: &BuilderName, task: F)
+    where
+        F: FnOnce(Arc<Reach>, Arc<World>) -> Task,
+        Task: Future<Output = ()> + Send + 'static,
+    {
+        if let Some(reach) = self.reaches.get(builder) {
+            self.world.tracker.spawn(task(Arc::clone(reach), Arc::clone(&self.world)));
+        }
+    }
+
+    fn write_lines(&self) -> Result<(), RunError> {
+        let config = &self.world.config;
+        let builders = self.state.fleet().map(|(_, found, _)| found);
+        let lines = lines::lines(config, &probe::this_system(), builders)?;
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        write(&config.endpoint.machines_file, &text)
+    }
+
+    /// What `connect` must know before it can ask. A local daemon that does not answer now may do so later.
+    async fn write_notice(&self) -> Result<(), RunError> {
+        let config = &self.world.config;
+        let mut notice = Notice {
+            store_dir: config.store_dir.as_str().to_owned(),
+            reconnect_timeout_ms: u64::try_from(config.timeouts.reconnect.as_millis()).unwrap_or(u64::MAX),
+            ..Notice::default()
+        };
+        match self.world.local.daemon().await {
+            Ok(daemon) => {
+                notice.protocol_minor = daemon.version().minor();
+                notice.nix_version = daemon.daemon_version().map_or(notice.nix_version, str::to_owned);
+            }
+            Err(error) => tracing::warn!("the local store: {error}"),
+        }
+        write(&config.endpoint.socket.with_file_name(NOTICE), &notice.to_text())
+    }
+
+    fn now(&self) -> Time {
+        Time::after_start(self.started.elapsed())
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), RunError> {
+    files::replace(path, text).map_err(|source| RunError::File { path: path.to_owned(), source })
+}
+
+fn settings(config: &Config) -> Settings {
+    let timeouts = &config.timeouts;
+    Settings {
+        ping_every: timeouts.ping_every,
+        silent_after: timeouts.silent_after,
+        lost_after: timeouts.lost_after,
+        retry_min: timeouts.retry_min,
+        retry_max: timeouts.retry_max,
+        ..Settings::default()
+    }
+}

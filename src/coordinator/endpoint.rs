@@ -1,0 +1,288 @@
+//! Where `muster connect` comes in: one session for each client of stock Nix.
+
+use std::sync::Arc;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::feed::{Ending, Feed, Told};
+use super::job::Job;
+use super::local::LocalError;
+use super::{News, World};
+use crate::domain::{BasicDerivation, Client, RequestId, StorePath};
+use crate::edge::link::{LinkError, LinkReader, LinkWriter, split};
+use crate::edge::pool::Lease;
+use crate::nix::client::Error;
+use crate::nix::handshake::Version;
+use crate::nix::ops::{Op, Reply, Request, Stream};
+use crate::nix::wire::{self, Dialect, ProtocolError};
+use crate::wire::link::{DATA_CHUNK, Hello, Unit, VERSION, Welcome, agree};
+
+static NEXT_REQUEST: AtomicU64 = AtomicU64::new(1);
+
+/// A client that says nothing is closed after this.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves clients until `shutdown`.
+pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: CancellationToken) {
+    let session = |stream| {
+        let world = Arc::clone(&world);
+        async move {
+            if let Err(error) = welcome(stream, world).await {
+                tracing::debug!(%error, "a client's session ended");
+            }
+        }
+    };
+    super::accept::accept(&listener, &world, &shutdown, session).await;
+}
+
+/// Exchanges hellos, then serves.
+async fn welcome(stream: UnixStream, world: Arc<World>) -> Result<(), SessionError> {
+    let peer = stream.peer_cred().map_err(LinkError::Io)?;
+    let (mut reader, mut writer) = split(stream);
+    let hello = match timeout(HELLO_TIMEOUT, reader.recv()).await {
+        Ok(Ok(Some((Unit::Hello(hello), _)))) => hello,
+        Ok(Err(error)) => return Err(error.into()),
+        Ok(Ok(_)) | Err(_) => return Err(SessionError::NoHello),
+    };
+    if !world.allowed.contains(&peer.uid()) {
+        let text = format!(
+            "user {} may not use this endpoint: only root and user {} may; to let it in, and trust it like root, name \
+             it in endpoint.allow of the configuration",
+            peer.uid(),
+            rustix::process::geteuid().as_raw()
+        );
+        return Ok(writer.send(&Unit::Refused(text)).await?);
+    }
+    if let Err(why) = agree(&hello) {
+        return Ok(writer.send(&Unit::Refused(why)).await?);
+    }
+    writer.send(&Unit::Welcome(Welcome { version: VERSION.min(hello.version) })).await?;
+    let client = Client { uid: peer.uid(), pid: hello.processes.client };
+    let dialect = Dialect { dir: world.store_dir.clone(), version: Version::OURS };
+    Session { reader, writer, hello, client, dialect, world, options: None }.serve().await
+}
+
+/// Why a session ended early.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    /// The connection broke.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// What came is no request.
+    #[error("a malformed request: {0}")]
+    Protocol(#[from] ProtocolError),
+    /// A unit out of place.
+    #[error("a {0} unit where a request was due")]
+    OutOfPlace(&'static str),
+    /// No hello in time.
+    #[error("no hello came")]
+    NoHello,
+    /// The client closed with a request under way.
+    #[error("the client closed")]
+    Closed,
+}
+
+impl From<std::io::Error> for SessionError {
+    fn from(error: std::io::Error) -> Self {
+        SessionError::Link(error.into())
+    }
+}
+
+struct Session {
+    reader: LinkReader,
+    writer: LinkWriter,
+    hello: Hello,
+    client: Client,
+    dialect: Dialect,
+    world: Arc<World>,
+    /// The client's options, for the local daemon.
+    options: Option<Request>,
+}
+
+impl Session {
+    async fn serve(mut self) -> Result<(), SessionError> {
+        while let Some((unit, _)) = self.reader.recv().await? {
+            match unit {
+                Unit::Request(bytes) => {
+                    let request = Request::decode(&bytes, &self.dialect)?;
+                    self.answer(request).await?;
+                }
+                other => return Err(SessionError::OutOfPlace(other.name())),
+            }
+        }
+        Ok(())
+    }
+
+    async fn answer(&mut self, request: Request) -> Result<(), SessionError> {
+        match request {
+            Request::BuildDerivation { drv, derivation, .. } => self.build(drv, derivation).await,
+            Request::SetOptions { .. } => {
+                self.options = Some(request);
+                self.reply(&Reply::Nothing(())).await
+            }
+            Request::QueryValidPaths { ref paths, .. } if self.hello.build_hook => {
+                let paths: Vec<StorePath> = paths.iter().cloned().collect();
+                let valid = self.world.local.valid_for_hook(&paths).await;
+                self.reply_or_error(valid.map(Reply::Paths)).await
+            }
+            request if request.is_build() => {
+                let text = format!(
+                    "muster: the endpoint does not serve {}: it builds what stock Nix hands over derivation by \
+                     derivation. Build with the machines line in `builders`, without --store",
+                    request.name()
+                );
+                self.error(&text).await
+            }
+            request => match request.op().map(Op::stream) {
+                Some(Stream::None) => self.ask_local_store(&request).await,
+                Some(Stream::Upload) => self.add_to_local_store(&request).await,
+                Some(Stream::Nar) => self.send_from_local_store(&request).await,
+                None => self.error(&format!("muster: the endpoint does not serve {}", request.name())).await,
+            },
+        }
+    }
+
+    async fn build(&mut self, drv: StorePath, derivation: BasicDerivation) -> Result<(), SessionError> {
+        let job = match Job::prepare(&self.world.local, drv, derivation).await {
+            Ok(job) => Arc::new(job),
+            Err(error) => return self.error(&format!("muster: {error}")).await,
+        };
+        let request = RequestId(NEXT_REQUEST.fetch_add(1, Ordering::Relaxed));
+        let feed = Feed::default();
+        let client = self.client;
+        self.world.tell(News::Requested { request, client, job, feed: feed.clone() }).await;
+        let ended = self.follow(&feed).await;
+        if ended.is_err() {
+            self.world.tell(News::Withdrawn(request)).await;
+        }
+        ended
+    }
+
+    /// Tells the client everything up to the build's end.
+    async fn follow(&mut self, feed: &Feed) -> Result<(), SessionError> {
+        loop {
+            let told = tokio::select! {
+                told = feed.next() => told,
+                unit = self.reader.recv() => return Err(match unit? {
+                    None => SessionError::Closed,
+                    Some((unit, _)) => SessionError::OutOfPlace(unit.name()),
+                }),
+            };
+            match told {
+                Told::Log(message) => self.writer.send(&Unit::Log(wire::encode(&message, &self.dialect))).await?,
+                Told::Ending(Ending::Impossible(text)) => return self.error(&text).await,
+                Told::Ending(Ending::Result(result, outputs)) => {
+                    for output in outputs {
+                        let unit = Unit::Output(wire::encode(&output.info, &self.dialect));
+                        self.writer.send_with(&unit, output.nar.as_fd()).await?;
+                    }
+                    return self.reply(&Reply::Built(result)).await;
+                }
+            }
+        }
+    }
+
+    async fn ask_local_store(&mut self, request: &Request) -> Result<(), SessionError> {
+        let asked = async {
+            let mut daemon = self.local_daemon().await?;
+            Ok(daemon.call(request, &mut drop).await?)
+        };
+        let answered: Result<Reply, LocalError> = asked.await;
+        self.reply_or_error(answered).await
+    }
+
+    /// A channel to the local daemon with the client's own options; never used again for anybody else.
+    async fn local_daemon(&self) -> Result<Lease, LocalError> {
+        let mut daemon = self.world.local.daemon().await?;
+        if let Some(options) = &self.options {
+            daemon.keep_private();
+            daemon.call(options, &mut drop).await?;
+        }
+        Ok(daemon)
+    }
+
+    async fn add_to_local_store(&mut self, request: &Request) -> Result<(), SessionError> {
+        let (mut pipe, mut upload) = tokio::io::duplex(DATA_CHUNK);
+        let world = Arc::clone(&self.world);
+        let options = self.options.clone();
+        let added = async move {
+            let mut daemon = world.local.daemon().await?;
+            if let Some(options) = &options {
+                daemon.keep_private();
+                daemon.call(options, &mut drop).await?;
+            }
+            Ok(daemon.upload_from(request, &mut upload, &mut drop).await?)
+        };
+        let (added, received) = tokio::join!(added, receive_upload(&mut self.reader, &mut pipe));
+        received?;
+        let added: Result<Reply, LocalError> = added;
+        self.reply_or_error(added).await
+    }
+
+    async fn send_from_local_store(&mut self, request: &Request) -> Result<(), SessionError> {
+        let Request::NarFromPath { path } = request else {
+            return self.error(&format!("muster: the endpoint does not serve {}", request.name())).await;
+        };
+        let (mut nar, mut sink) = tokio::io::duplex(DATA_CHUNK);
+        let (local, path, limit) = (&self.world.local, path.clone(), self.world.config.limits.max_nar);
+        let read = async move {
+            let mut daemon = local.daemon().await?;
+            daemon.nar_from_path(&path, &mut sink, limit).await?;
+            // A pipe of our own: it cannot fail.
+            let _ = sink.shutdown().await;
+            Ok::<(), LocalError>(())
+        };
+        let (read, sent) = tokio::join!(read, send_nar(&mut nar, &mut self.writer));
+        sent?;
+        match read {
+            Ok(()) => Ok(self.writer.send(&Unit::End).await?),
+            Err(error) => self.error(&format!("muster: {error}")).await,
+        }
+    }
+
+    async fn reply_or_error(&mut self, answered: Result<Reply, LocalError>) -> Result<(), SessionError> {
+        match answered {
+            Ok(reply) => self.reply(&reply).await,
+            Err(LocalError::Store(Error::Daemon(error))) => self.error(&error.to_string()).await,
+            Err(error) => self.error(&format!("muster: {error}")).await,
+        }
+    }
+
+    async fn reply(&mut self, reply: &Reply) -> Result<(), SessionError> {
+        Ok(self.writer.send(&Unit::Reply(reply.encode(&self.dialect))).await?)
+    }
+
+    async fn error(&mut self, text: &str) -> Result<(), SessionError> {
+        Ok(self.writer.send(&Unit::Error(text.to_owned())).await?)
+    }
+}
+
+/// Takes an upload to its end, also when nobody wants it any more: what follows it is the next request.
+async fn receive_upload(reader: &mut LinkReader, to: &mut (impl AsyncWriteExt + Unpin)) -> Result<(), SessionError> {
+    let mut wanted = true;
+    loop {
+        match reader.recv().await? {
+            Some((Unit::Data(bytes), _)) => wanted = wanted && to.write_all(&bytes).await.is_ok(),
+            Some((Unit::End, _)) => break,
+            Some((unit, _)) => return Err(SessionError::OutOfPlace(unit.name())),
+            None => return Err(SessionError::Closed),
+        }
+    }
+    // Where the other end is gone already, its own error says why.
+    let _ = to.shutdown().await;
+    Ok(())
+}
+
+async fn send_nar(from: &mut (impl AsyncReadExt + Unpin), writer: &mut LinkWriter) -> Result<(), SessionError> {
+    let mut chunk = vec![0; DATA_CHUNK];
+    while let read @ 1.. = from.read(&mut chunk).await? {
+        writer.send(&Unit::Data(chunk[..read].to_vec())).await?;
+    }
+    Ok(())
+}

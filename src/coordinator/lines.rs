@@ -1,0 +1,200 @@
+//! The machines lines: what stock Nix may ask the endpoint for.
+//!
+//! One line for each distinct set of systems and features; each builder counts in one. A line never vanishes because
+//! its builders are down: stock would turn its builds away for the rest of an invocation, while here they can wait.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::config::{Config, DEFAULT_ENDPOINT, LocalMachine};
+use crate::domain::{Capabilities, Feature, System};
+use crate::nix::machines::{BadEndpoint, Line, LineName, SpeedFactor, endpoint_uri};
+
+/// What a line offers.
+type Offer = (BTreeSet<System>, BTreeSet<Feature>);
+
+/// The lines for builders with these capabilities, best first.
+///
+/// Stock prefers the line with the highest speed factor: one that offers fewer features comes first, or stock would
+/// fill the line of the only `kvm` builder with plain builds.
+pub fn lines<'a>(
+    config: &Config,
+    default_system: &System,
+    builders: impl Iterator<Item = &'a Capabilities>,
+) -> Result<Vec<Line>, BadEndpoint> {
+    let offers = offers(config, default_system, builders);
+    let accepted = accepted(config, &offers);
+    let counts: BTreeSet<usize> = offers.keys().map(|(_, features)| features.len()).collect();
+    let mut lines = Vec::new();
+    for ((systems, features), max_jobs) in offers.into_keys().zip(accepted) {
+        let richer = counts.iter().filter(|&&count| count > features.len()).count();
+        lines.push(line(config, systems, features, max_jobs, factor(richer))?);
+    }
+    lines.sort_by(|a, b| b.speed_factor.get().total_cmp(&a.speed_factor.get()));
+    Ok(lines)
+}
+
+/// The slots behind each offer. Where nobody offers anything, this machine's own system is asked for.
+fn offers<'a>(
+    config: &Config,
+    default_system: &System,
+    builders: impl Iterator<Item = &'a Capabilities>,
+) -> BTreeMap<Offer, u32> {
+    let mut offers: BTreeMap<Offer, u32> = BTreeMap::new();
+    for found in builders {
+        *offers.entry((found.systems.clone(), found.features.clone())).or_default() += found.slots.get();
+    }
+    for expected in &config.expect {
+        offers.entry((expected.systems.clone(), expected.features.clone())).or_insert(1);
+    }
+    if offers.is_empty() {
+        offers.insert((BTreeSet::from([default_system.clone()]), BTreeSet::new()), 1);
+    }
+    offers
+}
+
+/// Each accepted build costs stock a process and file descriptors, so all lines together stay within a bound.
+fn accepted(config: &Config, offers: &BTreeMap<Offer, u32>) -> Vec<u32> {
+    let wanted = |slots: u32| match config.endpoint.local {
+        LocalMachine::Overflow => slots,
+        LocalMachine::Never => slots.saturating_add(config.endpoint.look_ahead.beyond(slots)),
+    };
+    let total: u64 = offers.values().map(|&slots| u64::from(wanted(slots))).sum();
+    let allowed = u64::from(config.endpoint.max_accepted);
+    let share = |slots: u32| match u64::from(wanted(slots)) {
+        own if total <= allowed => own,
+        own => (own * allowed / total).max(1),
+    };
+    offers.values().map(|&slots| u32::try_from(share(slots)).unwrap_or(u32::MAX)).collect()
+}
+
+/// 1 for the richest lines, 10 and 100 for plainer ones.
+fn factor(richer: usize) -> f32 {
+    [1.0, 10.0, 100.0][richer.min(2)]
+}
+
+fn line(
+    config: &Config,
+    systems: BTreeSet<System>,
+    supported: BTreeSet<Feature>,
+    max_jobs: u32,
+    factor: f32,
+) -> Result<Line, BadEndpoint> {
+    let program = config.endpoint.program.to_string_lossy();
+    let mut line = Line::new(endpoint_uri(&program, &name(&systems, &supported), socket(config).as_deref())?);
+    line.systems = systems;
+    line.supported = supported;
+    line.max_jobs = max_jobs;
+    line.speed_factor = SpeedFactor::new(factor).unwrap_or_default();
+    Ok(line)
+}
+
+/// None where `connect` finds the socket without being told.
+fn socket(config: &Config) -> Option<String> {
+    let socket = &config.endpoint.socket;
+    (socket != Path::new(DEFAULT_ENDPOINT)).then(|| socket.to_string_lossy().into_owned())
+}
+
+/// One system, as stock shows it to the user, and a few digits that tell this offer from others. Short: stock makes
+/// file names of it.
+fn name(systems: &BTreeSet<System>, features: &BTreeSet<Feature>) -> LineName {
+    const DIGITS: usize = 6;
+    let words = systems.iter().map(System::as_str).chain(features.iter().map(Feature::as_str));
+    let digest = Sha256::digest(words.collect::<Vec<_>>().join(" "));
+    let digits = &data_encoding::HEXLOWER.encode(&digest)[..DIGITS];
+    let system: String = systems.first().map_or("any", System::as_str).chars().take(40).collect();
+    LineName::parse(&format!("{system}-{digits}"))
+        .unwrap_or_else(|_| LineName::parse(digits).expect("digits are a name"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::cli::Settings;
+    use crate::config::Environment;
+    use crate::domain::Trust;
+
+    fn config(text: &str) -> Config {
+        let environment = Environment {
+            uid: 0,
+            home: None,
+            config_home: None,
+            state_home: None,
+            runtime_dir: None,
+            cwd: "/".into(),
+            exe: "/usr/bin/muster".into(),
+            width: None,
+        };
+        Config::from_text(&Settings::default(), &environment, Some((Path::new("test"), text))).expect("a configuration")
+    }
+
+    fn builder(system: &str, features: &[&str], slots: u32) -> Capabilities {
+        Capabilities {
+            systems: [System::parse(system).expect("a system")].into(),
+            features: features.iter().map(|word| Feature::parse(word).expect("a feature")).collect(),
+            mandatory: BTreeSet::new(),
+            slots: NonZeroU32::new(slots).expect("not zero"),
+            speed_factor: 1.0,
+            trust: Trust::Trusted,
+            nix_version: None,
+        }
+    }
+
+    fn check(text: &str, builders: &[Capabilities], expected: &[(&str, &str, u32, f32)]) {
+        let system = System::parse("x86_64-linux").expect("a system");
+        let lines = lines(&config(text), &system, builders.iter()).expect("lines");
+        let words = |set: Vec<&str>| set.join(",");
+        let seen: Vec<_> = lines
+            .iter()
+            .map(|line| {
+                let systems = words(line.systems.iter().map(System::as_str).collect());
+                let features = words(line.supported.iter().map(Feature::as_str).collect());
+                (systems, features, line.max_jobs, line.speed_factor.get())
+            })
+            .collect();
+        let expected: Vec<_> =
+            expected.iter().map(|&(s, f, jobs, factor)| (s.to_owned(), f.to_owned(), jobs, factor)).collect();
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn builders_that_offer_the_same_share_a_line_with_slots_and_look_ahead() {
+        let builders = [builder("x86_64-linux", &[], 4), builder("x86_64-linux", &[], 2)];
+        check("", &builders, &[("x86_64-linux", "", 18, 1.0)]);
+        check("[endpoint]\nlocal = \"overflow\"\n", &builders, &[("x86_64-linux", "", 6, 1.0)]);
+    }
+
+    #[test]
+    fn plain_builds_go_to_the_line_with_the_fewest_features_first() {
+        let builders = [
+            builder("x86_64-linux", &["big-parallel", "kvm"], 1),
+            builder("x86_64-linux", &["big-parallel"], 1),
+            builder("x86_64-linux", &[], 1),
+        ];
+        let expected = [
+            ("x86_64-linux", "", 3, 100.0),
+            ("x86_64-linux", "big-parallel", 3, 10.0),
+            ("x86_64-linux", "big-parallel,kvm", 3, 1.0),
+        ];
+        check("", &builders, &expected);
+    }
+
+    #[test]
+    fn without_any_builder_there_is_still_a_line() {
+        check("", &[], &[("x86_64-linux", "", 3, 1.0)]);
+        let expect = "[[expect]]\nsystems = [\"aarch64-linux\"]\nfeatures = [\"kvm\"]\n";
+        check(expect, &[], &[("aarch64-linux", "kvm", 3, 1.0)]);
+    }
+
+    #[test]
+    fn all_lines_together_stay_within_what_stock_can_hold() {
+        let builders: Vec<_> = (0..4).map(|n| builder(&format!("s{n}-linux"), &[], 100)).collect();
+        let expected: Vec<(String, u32)> = (0..4).map(|n| (format!("s{n}-linux"), 45)).collect();
+        let expected: Vec<_> = expected.iter().map(|(system, jobs)| (system.as_str(), "", *jobs, 1.0)).collect();
+        check("", &builders, &expected);
+    }
+}

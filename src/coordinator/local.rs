@@ -1,0 +1,183 @@
+//! The store that clients build for, asked through its own daemon.
+//!
+//! Only questions and NARs go this way; never a build, and never an output: the daemon would wait for the locks that
+//! the client holds until we answer it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::domain::{PathInfo, StorePath};
+use crate::edge::pool::{CheckoutError, Lease, Pool};
+use crate::nix::client::Error;
+
+/// Records kept in memory; a store path's record never changes while it is valid.
+const MAX_CACHED: usize = 200_000;
+
+/// Why the local store could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// Its daemon cannot be reached.
+    #[error("the local store's daemon: {0}")]
+    Daemon(#[from] CheckoutError),
+    /// It failed.
+    #[error("the local store: {0}")]
+    Store(#[from] Error),
+    /// It lacks a path that a build needs.
+    #[error("the local store lacks '{0}', which the build needs")]
+    Missing(StorePath),
+}
+
+/// The local store.
+pub struct LocalStore {
+    pool: Arc<Pool>,
+    cache: Mutex<HashMap<StorePath, Arc<PathInfo>>>,
+}
+
+impl LocalStore {
+    /// The store behind that pool.
+    pub fn new(pool: Arc<Pool>) -> Self {
+        Self { pool, cache: Mutex::default() }
+    }
+
+    /// A channel to its daemon.
+    pub async fn daemon(&self) -> Result<Lease, CheckoutError> {
+        self.pool.checkout().await
+    }
+
+    /// Ends everything that is under way there.
+    pub fn close(&self, reason: &str) {
+        self.pool.cut(reason);
+    }
+
+    /// Which of these paths are valid, without substituting any.
+    ///
+    /// A path seen before is believed to be there still: stock's hook asks this with its upload lock held, and keeps
+    /// the paths alive itself.
+    pub async fn valid_for_hook(&self, paths: &[StorePath]) -> Result<BTreeSet<StorePath>, LocalError> {
+        let unseen: Vec<StorePath> = {
+            let cache = self.lock();
+            paths.iter().filter(|path| !cache.contains_key(path)).cloned().collect()
+        };
+        let mut valid: BTreeSet<StorePath> = paths.iter().cloned().collect();
+        for (path, info) in unseen.iter().zip(self.look_up(&unseen).await?) {
+            if info.is_none() {
+                valid.remove(path);
+            }
+        }
+        Ok(valid)
+    }
+
+    /// The closure of `roots`: every path with its record, references before referrers.
+    pub async fn closure(&self, roots: &BTreeSet<StorePath>) -> Result<Vec<Arc<PathInfo>>, LocalError> {
+        let mut known: HashMap<StorePath, Arc<PathInfo>> = HashMap::new();
+        let mut wanted: Vec<StorePath> = roots.iter().cloned().collect();
+        while !wanted.is_empty() {
+            let mut next = BTreeSet::new();
+            for (path, info) in wanted.iter().zip(self.infos(&wanted).await?) {
+                let info = info.ok_or_else(|| LocalError::Missing(path.clone()))?;
+                next.extend(info.references.iter().filter(|reference| !known.contains_key(reference)).cloned());
+                known.insert(path.clone(), info);
+            }
+            wanted = next.into_iter().filter(|path| !known.contains_key(path)).collect();
+        }
+        Ok(references_first(roots, &known))
+    }
+
+    /// The records of `paths` if there are any and all are valid, asked anew.
+    pub async fn all_valid(&self, paths: &[StorePath]) -> Result<Option<Vec<Arc<PathInfo>>>, LocalError> {
+        let infos: Option<Vec<_>> = self.look_up(paths).await?.into_iter().collect();
+        Ok(infos.filter(|infos| !infos.is_empty()))
+    }
+
+    /// The records of valid paths, none where a path is not valid.
+    async fn infos(&self, paths: &[StorePath]) -> Result<Vec<Option<Arc<PathInfo>>>, LocalError> {
+        let mut infos: Vec<Option<Arc<PathInfo>>> = {
+            let cache = self.lock();
+            paths.iter().map(|path| cache.get(path).cloned()).collect()
+        };
+        let absent: Vec<usize> = (0..paths.len()).filter(|&at| infos[at].is_none()).collect();
+        let asked: Vec<StorePath> = absent.iter().map(|&at| paths[at].clone()).collect();
+        for (at, info) in absent.into_iter().zip(self.look_up(&asked).await?) {
+            infos[at] = info;
+        }
+        Ok(infos)
+    }
+
+    async fn look_up(&self, paths: &[StorePath]) -> Result<Vec<Option<Arc<PathInfo>>>, LocalError> {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self.pool.checkout().await?.query_path_infos(paths).await?;
+        let found: Vec<_> = found.into_iter().map(|info| info.map(Arc::new)).collect();
+        let mut cache = self.lock();
+        if cache.len() + found.len() > MAX_CACHED {
+            cache.clear();
+        }
+        for info in found.iter().flatten() {
+            cache.insert(info.path.clone(), Arc::clone(info));
+        }
+        Ok(found)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<StorePath, Arc<PathInfo>>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Depth first with a stack of our own: closures can be deeper than ours.
+fn references_first(
+    roots: &BTreeSet<StorePath>,
+    known: &HashMap<StorePath, Arc<PathInfo>>,
+) -> Vec<Arc<PathInfo>> {
+    let mut sorted = Vec::with_capacity(known.len());
+    let mut entered = BTreeSet::new();
+    let mut stack: Vec<(&StorePath, bool)> = roots.iter().map(|path| (path, false)).collect();
+    while let Some((path, done)) = stack.pop() {
+        let Some(info) = known.get(path) else { continue };
+        if done {
+            sorted.push(Arc::clone(info));
+        } else if entered.insert(path) {
+            stack.push((path, true));
+            stack.extend(info.references.iter().filter(|&reference| reference != path).map(|path| (path, false)));
+        }
+    }
+    sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Sha256;
+
+    fn path(letter: char) -> StorePath {
+        let base = format!("{}-{letter}", "0".repeat(32));
+        StorePath::from_base_name(&base).expect("a store path")
+    }
+
+    fn info(letter: char, references: &str) -> (StorePath, Arc<PathInfo>) {
+        let info = PathInfo {
+            path: path(letter),
+            deriver: None,
+            nar_hash: Sha256([0; 32]),
+            references: references.chars().map(path).collect(),
+            registration_time: 0,
+            nar_size: 1,
+            ultimate: false,
+            signatures: Vec::new(),
+            ca: None,
+        };
+        (path(letter), Arc::new(info))
+    }
+
+    #[test]
+    fn references_come_before_their_referrers_and_each_path_once() {
+        let known: HashMap<_, _> =
+            [info('a', "bca"), info('b', "d"), info('c', "d"), info('d', "d")].into_iter().collect();
+        let sorted = references_first(&[path('a'), path('c')].into(), &known);
+        let names: String = sorted.iter().map(|info| info.path.name().to_owned()).collect();
+        assert_eq!(names.len(), 4);
+        for (before, after) in [("d", "b"), ("d", "c"), ("b", "a"), ("c", "a")] {
+            assert!(names.find(before) < names.find(after), "{names}");
+        }
+    }
+}

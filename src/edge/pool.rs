@@ -1,0 +1,199 @@
+//! Channels to one daemon, kept and used again.
+//!
+//! A channel goes back only between operations: one whose operation was interrupted or failed on the wire is closed,
+//! since nobody can know what it would say next. Temporary roots pile up on a channel, so it is not kept for ever.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::channel::{OpenError, Reader, Transport, Writer};
+use super::process::Reaped;
+use crate::domain::StoreDir;
+use crate::nix::client::{self, Client};
+use crate::nix::handshake::HandshakeError;
+use crate::nix::ops::SetOptions;
+
+/// A daemon at the other end of a channel.
+pub type Daemon = Client<Reader, Writer>;
+
+/// A daemon's temporary roots live as long as its channel; this bounds how long they keep garbage alive.
+const KEPT_FOR: Duration = Duration::from_secs(600);
+/// Idle channels beyond this are closed.
+const MAX_IDLE: usize = 8;
+
+/// Why no daemon could be had.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckoutError {
+    /// No channel.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A channel, but no daemon that speaks our protocol.
+    #[error("{error}{}", after(said))]
+    Handshake {
+        /// What went wrong.
+        error: HandshakeError,
+        /// What the program said on its stderr.
+        said: String,
+    },
+    /// It refused our options.
+    #[error(transparent)]
+    Options(#[from] client::Error),
+    /// It took too long.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// The pool was cut, and why.
+    #[error("{0}")]
+    Cut(String),
+}
+
+fn after(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(" (it said: {said})") }
+}
+
+/// The channels to one daemon.
+pub struct Pool {
+    transport: Transport,
+    store_dir: StoreDir,
+    tracker: TaskTracker,
+    patience: Duration,
+    cut: CancellationToken,
+    cut_because: OnceLock<String>,
+    idle: Mutex<Vec<Entry>>,
+}
+
+struct Entry {
+    // Before `child`: its pipes must be closed when the child is waited for.
+    daemon: Daemon,
+    child: Option<Reaped>,
+    opened: Instant,
+}
+
+impl Pool {
+    /// An empty pool. Opening a channel, handshake included, may take as long as `patience`.
+    pub fn new(transport: Transport, store_dir: StoreDir, patience: Duration, tracker: TaskTracker) -> Arc<Self> {
+        let (cut, cut_because, idle) = Default::default();
+        Arc::new(Self { transport, store_dir, tracker, patience, cut, cut_because, idle })
+    }
+
+    /// A channel that nobody else uses: an idle one that is still open, else a new one.
+    pub async fn checkout(self: &Arc<Self>) -> Result<Lease, CheckoutError> {
+        if self.cut.is_cancelled() {
+            return Err(CheckoutError::Cut(self.cut_reason()));
+        }
+        while let Some(mut entry) = self.pop() {
+            if entry.opened.elapsed() < KEPT_FOR && entry.daemon.is_open().await {
+                return Ok(self.lease(entry));
+            }
+        }
+        let opening = timeout(self.patience, self.open());
+        tokio::select! {
+            opened = opening => Ok(self.lease(opened.map_err(|_| CheckoutError::Timeout(self.patience))??)),
+            reason = self.was_cut() => Err(CheckoutError::Cut(reason)),
+        }
+    }
+
+    /// Resolves with the reason when the pool is cut: whoever waits on one of its channels must stop.
+    pub async fn was_cut(&self) -> String {
+        self.cut.cancelled().await;
+        self.cut_reason()
+    }
+
+    /// Closes all idle channels for good; those in use are closed when they come back.
+    pub fn cut(&self, reason: &str) {
+        self.cut_because.get_or_init(|| reason.to_owned());
+        self.cut.cancel();
+        self.lock().clear();
+    }
+
+    fn cut_reason(&self) -> String {
+        self.cut_because.get().cloned().unwrap_or_default()
+    }
+
+    async fn open(&self) -> Result<Entry, CheckoutError> {
+        let channel = self.transport.open(&self.tracker).await?;
+        let said = |child: &Option<Reaped>| child.as_ref().map(Reaped::last_words).unwrap_or_default();
+        let handshake = Client::handshake(channel.reader, channel.writer, self.store_dir.clone()).await;
+        let mut daemon =
+            handshake.map_err(|error| CheckoutError::Handshake { error, said: said(&channel.child) })?;
+        daemon.set_options(&options()).await?;
+        Ok(Entry { daemon, child: channel.child, opened: Instant::now() })
+    }
+
+    fn lease(self: &Arc<Self>, entry: Entry) -> Lease {
+        Lease { entry: Some(entry), private: false, pool: Arc::clone(self) }
+    }
+
+    fn pop(&self) -> Option<Entry> {
+        self.lock().pop()
+    }
+
+    fn give_back(&self, entry: Entry) {
+        let mut idle = self.lock();
+        if entry.daemon.is_clean() && !self.cut.is_cancelled() && idle.len() < MAX_IDLE {
+            idle.push(entry);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A builder never builds elsewhere: two that list each other would wait for each other.
+fn options() -> SetOptions {
+    SetOptions {
+        build_cores: 0,
+        use_substitutes: true,
+        overrides: vec![("builders".to_owned(), String::new())],
+        ..SetOptions::default()
+    }
+}
+
+/// A channel in use. Goes back to its pool when dropped between operations, else is closed.
+pub struct Lease {
+    entry: Option<Entry>,
+    private: bool,
+    pool: Arc<Pool>,
+}
+
+impl Lease {
+    /// The last words of the program behind the channel; empty where it said nothing.
+    pub fn last_words(&self) -> String {
+        self.entry().child.as_ref().map(Reaped::last_words).unwrap_or_default()
+    }
+
+    /// The channel is closed after this use, since what happens on it concerns nobody else.
+    pub fn keep_private(&mut self) {
+        self.private = true;
+    }
+
+    fn entry(&self) -> &Entry {
+        self.entry.as_ref().expect("taken only by drop")
+    }
+}
+
+impl Deref for Lease {
+    type Target = Daemon;
+    fn deref(&self) -> &Daemon {
+        &self.entry().daemon
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut Daemon {
+        &mut self.entry.as_mut().expect("taken only by drop").daemon
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(entry) = self.entry.take().filter(|_| !self.private) {
+            self.pool.give_back(entry);
+        }
+    }
+}

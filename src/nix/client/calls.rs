@@ -1,0 +1,152 @@
+//! The operations, one method each.
+
+use std::collections::BTreeSet;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use super::exchange::{OnLog, end_of_log};
+use super::{Client, Error, Upload};
+use crate::domain::{BasicDerivation, BuildResult, PathInfo, StorePath};
+use crate::nix::nar::{self, CopyError};
+use crate::nix::ops::{BuildMode, Op, Reply, Request, SetOptions};
+use crate::nix::wire::{Decoder, Problem, ProtocolError};
+
+/// Takes the value out of the only kind of reply that answers an operation.
+macro_rules! expect {
+    ($reply:expr, $kind:ident, $op:expr) => {
+        match $reply {
+            Reply::$kind(value) => Ok(value),
+            _ => Err(Error::from(wrong_kind($op))),
+        }
+    };
+}
+
+/// The reader is driven by the same table, so this never happens; it is an error and not a panic all the same.
+fn wrong_kind(op: Op) -> ProtocolError {
+    let problem = Problem::Word { got: "another reply".to_owned(), expected: "what was asked for" };
+    ProtocolError { operation: op.name(), field: "reply", problem }
+}
+
+impl<R, W> Client<R, W>
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send,
+{
+    /// Sets the daemon's options for what follows on this connection.
+    pub async fn set_options(&mut self, options: &SetOptions) -> Result<(), Error> {
+        let request = Request::SetOptions { options: options.clone() };
+        self.call(&request, &mut drop).await.map(drop)
+    }
+
+    /// Whether the store has `path`.
+    pub async fn is_valid_path(&mut self, path: &StorePath) -> Result<bool, Error> {
+        let request = Request::IsValidPath { path: path.clone() };
+        expect!(self.call(&request, &mut drop).await?, Flag, Op::IsValidPath)
+    }
+
+    /// Which of `paths` the store has. With `substitute` it tries to substitute the others first.
+    pub async fn query_valid_paths(
+        &mut self,
+        paths: &[StorePath],
+        substitute: bool,
+    ) -> Result<BTreeSet<StorePath>, Error> {
+        let request = Request::QueryValidPaths { paths: paths.iter().cloned().collect(), substitute };
+        expect!(self.call(&request, &mut drop).await?, Paths, Op::QueryValidPaths)
+    }
+
+    /// What the store knows of `path`, if it has it.
+    pub async fn query_path_info(&mut self, path: &StorePath) -> Result<Option<PathInfo>, Error> {
+        let request = Request::QueryPathInfo { path: path.clone() };
+        let facts = expect!(self.call(&request, &mut drop).await?, MaybeFacts, Op::QueryPathInfo)?;
+        Ok(facts.map(|facts| facts.of(path.clone())))
+    }
+
+    /// What the store knows of each of `paths`, in order, in one round trip.
+    pub async fn query_path_infos(&mut self, paths: &[StorePath]) -> Result<Vec<Option<PathInfo>>, Error> {
+        let question = |path| Request::QueryPathInfo { path };
+        let replies = self.pipeline(Op::QueryPathInfo, paths, question).await?;
+        let infos = replies.into_iter().zip(paths).map(|(reply, path)| {
+            let facts = expect!(reply, MaybeFacts, Op::QueryPathInfo)?;
+            Ok(facts.map(|facts| facts.of(path.clone())))
+        });
+        infos.collect()
+    }
+
+    /// Keeps `paths` from being collected as long as this connection lasts, in one round trip. They need not be valid.
+    pub async fn add_temp_roots(&mut self, paths: &[StorePath]) -> Result<(), Error> {
+        self.pipeline(Op::AddTempRoot, paths, |path| Request::AddTempRoot { path }).await.map(drop)
+    }
+
+    /// Imports one path, whose NAR is all that `nar` yields.
+    pub async fn add_to_store_nar(
+        &mut self,
+        info: &PathInfo,
+        nar: &mut (impl AsyncRead + Unpin + Send),
+        check_sigs: bool,
+    ) -> Result<(), Error> {
+        let request =
+            Request::AddToStoreNar { info: info.clone(), repair: false, dont_check_sigs: !check_sigs };
+        self.upload_from(&request, nar, &mut drop).await.map(drop)
+    }
+
+    /// Imports `count` paths, references before referrers. `body` begins each and writes its NAR.
+    pub async fn add_multiple_to_store<E: From<Error>>(
+        &mut self,
+        count: u64,
+        check_sigs: bool,
+        body: impl AsyncFnOnce(&mut Upload<'_, W>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let request = Request::AddMultipleToStore { repair: false, dont_check_sigs: !check_sigs };
+        let operation = Op::AddMultipleToStore.name();
+        let items = async |upload: &mut Upload<'_, W>| {
+            let counted = upload.write_all(&count.to_le_bytes()).await;
+            counted.map_err(|error| Error::Io { operation, error })?;
+            body(upload).await
+        };
+        self.upload(&request, &mut drop, items).await.map(drop)
+    }
+
+    /// Builds one derivation. A failed build is a result, not an error.
+    pub async fn build_derivation(
+        &mut self,
+        drv: &StorePath,
+        derivation: &BasicDerivation,
+        mode: BuildMode,
+        on_log: OnLog<'_>,
+    ) -> Result<BuildResult, Error> {
+        let request = Request::BuildDerivation { drv: drv.clone(), derivation: derivation.clone(), mode };
+        expect!(self.call(&request, on_log).await?, Built, Op::BuildDerivation)
+    }
+
+    /// Writes the NAR of `path` to `to`, and says what it was. `to` is not flushed.
+    ///
+    /// Ask for the path's info first: a missing path costs the connection.
+    pub async fn nar_from_path<S: AsyncWrite + Unpin>(
+        &mut self,
+        path: &StorePath,
+        to: &mut S,
+        max_bytes: u64,
+    ) -> Result<nar::Summary, Error> {
+        let op = Op::NarFromPath;
+        self.clean = false;
+        let question = Request::NarFromPath { path: path.clone() }.encode(&self.dialect);
+        let io = |error| Error::Io { operation: op.name(), error };
+        self.to.write_all(&question).await.map_err(io)?;
+        self.to.flush().await.map_err(io)?;
+        if let Err(refused) = end_of_log(&mut self.from, &self.dialect, op, &mut drop).await? {
+            self.clean = true;
+            return Err(refused.into());
+        }
+        match nar::copy(&mut self.from, to, max_bytes).await {
+            Ok(summary) => {
+                self.clean = true;
+                Ok(summary)
+            }
+            Err(CopyError::Daemon { .. }) => {
+                let mut decoder = Decoder::new(&mut self.from, &self.dialect, op.name());
+                Err(Error::Daemon(decoder.take("error").await?))
+            }
+            Err(error) => Err(Error::Nar(error)),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Where a build goes, and why there.
+//!
+//! Among the builders that may take it, the one with the earliest estimated finish: the time that its missing inputs
+//! take on an assumed link, plus an assumed build time, longer the more of the builder's slots are in use and shorter
+//! the faster it is. Equal estimates go by name. The reasons are data: what is shown to people is exactly what was
+//! decided by.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use super::builds::Build;
+use super::fleet::{Builder, Fleet, Health};
+use super::presence::Presence;
+use super::queue::Shape;
+use super::settings::Settings;
+use crate::domain::{BuilderName, Feature, System, Time, Trust};
+
+/// What was decided for a build, and why, by builder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Placement {
+    /// Where it can start now; none while it waits.
+    pub choice: Option<BuilderName>,
+    /// For each builder, in the order of their names.
+    pub reasons: Vec<(BuilderName, Reason)>,
+}
+
+/// What speaks for or against a builder.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reason {
+    /// The earliest estimated finish.
+    Chosen(Duration),
+    /// It could take it, but another one is estimated to finish earlier.
+    Slower(Duration),
+    /// No source knows it any more.
+    Leaving,
+    /// It has not said yet what it can do.
+    Unknown,
+    /// It does not build for that system.
+    OtherSystem(System),
+    /// It lacks these features.
+    Lacks(BTreeSet<Feature>),
+    /// It takes only builds that ask for these.
+    Reserved(BTreeSet<Feature>),
+    /// Its daemon does not trust us.
+    Untrusted,
+    /// It is in doubt and probed.
+    Probing,
+    /// It does not answer.
+    Silent(Duration),
+    /// It is down.
+    Down(String),
+    /// An attempt of this build runs there.
+    RunsHere,
+    /// Attempts of this build were lost or refused there more often than elsewhere.
+    FailedHere(u32),
+    /// After an attempt that failed there, or here, this build waits for so long.
+    Held(Duration),
+    /// All its slots are in use.
+    Busy(u32),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Chosen(finish) => write!(f, "the earliest estimated finish, in {}", seconds(*finish)),
+            Reason::Slower(finish) => write!(f, "estimated to finish later, in {}", seconds(*finish)),
+            Reason::Leaving => f.write_str("no source knows it any more"),
+            Reason::Unknown => f.write_str("it has not been probed yet"),
+            Reason::OtherSystem(system) => write!(f, "it does not build for {system}"),
+            Reason::Lacks(features) => write!(f, "it lacks {}", words(features)),
+            Reason::Reserved(features) => {
+                write!(f, "it takes only builds that ask for {}", words(features))
+            }
+            Reason::Untrusted => f.write_str("its daemon does not trust us"),
+            Reason::Probing => f.write_str("it is being probed"),
+            Reason::Silent(silence) => write!(f, "it has not answered for {}", seconds(*silence)),
+            Reason::Down(why) => write!(f, "it is down: {why}"),
+            Reason::RunsHere => f.write_str("an attempt runs there already"),
+            Reason::FailedHere(times) => write!(f, "{times} of its attempts failed there"),
+            Reason::Held(wait) => write!(f, "its next attempt waits for {}", seconds(*wait)),
+            Reason::Busy(slots) => write!(f, "all {slots} slots are in use"),
+        }
+    }
+}
+
+/// A duration for people: whole seconds, at least one.
+pub(super) fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_millis().div_ceil(1_000).max(1))
+}
+
+/// Features as a phrase.
+pub(super) fn words(features: &BTreeSet<Feature>) -> String {
+    features.iter().map(Feature::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Decides where `build` can start now.
+pub(super) fn place(
+    build: &Build,
+    fleet: &Fleet,
+    presence: &Presence,
+    settings: &Settings,
+    now: Time,
+) -> Placement {
+    let against =
+        |builder: &Builder| unfit(&build.shape, builder, settings).or_else(|| unready(build, builder, now));
+    let mut reasons: Vec<_> =
+        fleet.iter().map(|(name, builder)| (name.clone(), builder, against(builder))).collect();
+    let open = reasons.iter().filter(|(_, _, reason)| reason.is_none());
+    let fewest = open.map(|(name, ..)| build.failures_on(name)).min().unwrap_or(0);
+    let missing = presence.missing(&build.ask.closure, fleet.width());
+
+    let mut best: Option<(Duration, usize)> = None;
+    for (index, (name, builder, reason)) in reasons.iter_mut().enumerate() {
+        if reason.is_some() {
+            continue;
+        }
+        let finish = estimate(builder, missing[builder.bit], settings);
+        *reason = Some(closed_now(build, name, builder, fewest, now).unwrap_or_else(|| {
+            if best.is_none_or(|(earliest, _)| finish < earliest) {
+                best = Some((finish, index));
+            }
+            Reason::Slower(finish)
+        }));
+    }
+    if let Some((finish, index)) = best {
+        reasons[index].2 = Some(Reason::Chosen(finish));
+    }
+    Placement {
+        choice: best.map(|(_, index)| reasons[index].0.clone()),
+        reasons: reasons.into_iter().filter_map(|(name, _, reason)| Some((name, reason?))).collect(),
+    }
+}
+
+/// Why a builder could never take builds of that shape, as far as we know; none where it could.
+pub(super) fn unfit(shape: &Shape, builder: &Builder, settings: &Settings) -> Option<Reason> {
+    let Some(caps) = &builder.caps else {
+        return Some(match (&builder.reason, builder.health) {
+            (Some(why), Health::Down) => Reason::Down(why.clone()),
+            _ => Reason::Unknown,
+        });
+    };
+    let lacking = || shape.features.difference(&caps.features).filter(|f| !caps.mandatory.contains(*f));
+    if builder.leaving {
+        Some(Reason::Leaving)
+    } else if !shape.system.is_builtin() && !caps.systems.contains(&shape.system) {
+        Some(Reason::OtherSystem(shape.system.clone()))
+    } else if lacking().next().is_some() {
+        Some(Reason::Lacks(lacking().cloned().collect()))
+    } else if !caps.mandatory.is_subset(&shape.features) {
+        Some(Reason::Reserved(caps.mandatory.difference(&shape.features).cloned().collect()))
+    } else if caps.trust == Trust::Untrusted && !settings.use_untrusted {
+        Some(Reason::Untrusted)
+    } else {
+        None
+    }
+}
+
+fn unready(build: &Build, builder: &Builder, now: Time) -> Option<Reason> {
+    match builder.health {
+        Health::Probing => Some(Reason::Probing),
+        Health::Suspect => Some(Reason::Silent(now.since(builder.last_seen))),
+        Health::Down => Some(Reason::Down(builder.reason.clone().unwrap_or_default())),
+        Health::Healthy => build.runs_on(&builder.spec.name).then_some(Reason::RunsHere),
+    }
+}
+
+/// Why a builder that may take the build cannot do so at this moment.
+fn closed_now(
+    build: &Build,
+    name: &BuilderName,
+    builder: &Builder,
+    fewest: u32,
+    now: Time,
+) -> Option<Reason> {
+    let failures = build.failures_on(name);
+    let held = build.held_until(name).filter(|until| *until > now);
+    if failures > fewest {
+        Some(Reason::FailedHere(failures))
+    } else if let Some(until) = held {
+        Some(Reason::Held(until.since(now)))
+    } else if builder.busy >= builder.slots() {
+        Some(Reason::Busy(builder.slots()))
+    } else {
+        None
+    }
+}
+
+/// When a build would be done there: `missing / link + time * (1 + busy / slots) / speed`.
+fn estimate(builder: &Builder, missing: u64, settings: &Settings) -> Duration {
+    let speed = builder.caps.as_ref().map_or(1.0, |caps| caps.speed_factor);
+    let speed = if speed.is_finite() { speed.clamp(0.001, 1_000.0) } else { 1.0 };
+    let crowding = 1.0 + f64::from(builder.busy) / f64::from(builder.slots().max(1));
+    let transfer = missing.saturating_mul(1_000) / settings.link_rate.max(1);
+    Duration::from_millis(transfer) + settings.build_time.mul_f64(crowding / speed)
+}

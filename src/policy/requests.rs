@@ -1,0 +1,107 @@
+//! What clients want, and what they are told.
+
+use std::sync::Arc;
+
+use super::builds::{Build, History};
+use super::event::{Answer, Ask, Effect};
+use super::queue::Shape;
+use super::state::State;
+use super::waiting;
+use crate::domain::{AttemptId, BuildId, RequestId, Time};
+
+impl State {
+    /// A wish for what is already wanted joins it.
+    pub(super) fn requested(&mut self, request: RequestId, ask: Ask, now: Time) {
+        if self.builds.knows(request) {
+            return;
+        }
+        let id = match self.builds.shared(&ask) {
+            Some(id) => id,
+            None => self.begin_build(ask, now),
+        };
+        self.builds.join(request, id);
+        let Some(build) = self.builds.get(id) else { return };
+        for (number, _) in build.live() {
+            self.out.push(Effect::Join(request, AttemptId { build: id, number }));
+        }
+        if let Some(why) = &build.said {
+            self.out.push(Effect::Say(request, waiting::say(why, build, &self.fleet, now)));
+        }
+    }
+
+    fn begin_build(&mut self, ask: Ask, now: Time) -> BuildId {
+        let id = self.builds.next_id();
+        let key = self.queue.key(ask.client, id, self.settings.patience);
+        let shape = Arc::new(Shape { system: ask.system.clone(), features: ask.features.clone() });
+        let build = Build {
+            ask,
+            shape,
+            key,
+            asked_at: now,
+            requests: Vec::new(),
+            attempts: Default::default(),
+            newest: 0,
+            queued: false,
+            settled: false,
+            history: History::default(),
+            said: None,
+            note: None,
+        };
+        self.builds.add(id, build);
+        self.enqueue(id);
+        id
+    }
+
+    /// What nobody wants any more ends, on the builder too.
+    pub(super) fn withdrawn(&mut self, request: RequestId) {
+        let Some(id) = self.builds.leave(request) else { return };
+        self.totals.withdrawn += 1;
+        if self.builds.get(id).is_some_and(|build| build.requests.is_empty()) {
+            self.wind_up(id);
+        }
+    }
+
+    /// Answers all who asked; other attempts are cancelled.
+    pub(super) fn answer(&mut self, id: BuildId, answer: &Answer) {
+        let succeeded = matches!(answer, Answer::Result { result, .. } if result.status.is_success());
+        for request in self.wind_up(id) {
+            let count = if succeeded { &mut self.totals.succeeded } else { &mut self.totals.failed };
+            *count += 1;
+            self.out.push(Effect::Answer(request, answer.clone()));
+        }
+        self.forget_if_over(id);
+    }
+
+    /// Ends whatever goes on for the build; returns who still waited for it.
+    fn wind_up(&mut self, id: BuildId) -> Vec<RequestId> {
+        self.dequeue(id);
+        let requests = self.builds.settle(id);
+        self.cancel_attempts(id);
+        if requests.is_empty() {
+            self.forget_if_over(id);
+        }
+        requests
+    }
+
+    fn cancel_attempts(&mut self, id: BuildId) {
+        let Some(build) = self.builds.get_mut(id) else { return };
+        for (number, attempt) in build.attempts.iter_mut().filter(|(_, attempt)| !attempt.cancelled) {
+            attempt.cancelled = true;
+            self.out.push(Effect::Cancel(AttemptId { build: id, number: *number }));
+        }
+    }
+
+    /// Nobody wants it and nothing runs for it: its memory goes.
+    pub(super) fn forget_if_over(&mut self, id: BuildId) {
+        if self.builds.get(id).is_some_and(|build| build.settled && build.attempts.is_empty()) {
+            self.builds.remove(id);
+            self.out.push(Effect::Forget(id));
+        }
+    }
+
+    /// One line for everybody who asked.
+    pub(super) fn say(&mut self, id: BuildId, line: &str) {
+        let Some(build) = self.builds.get(id) else { return };
+        self.out.extend(build.requests.iter().map(|request| Effect::Say(*request, line.to_owned())));
+    }
+}

@@ -1,0 +1,204 @@
+//! What starts next, and where; and what is said to those who wait.
+
+use std::sync::Arc;
+
+use super::bits::Bits;
+use super::builds::{Attempt, Build};
+use super::event::Effect;
+use super::fleet::{Builder, Health};
+use super::place::unfit;
+use super::queue::{Group, Key};
+use super::state::{Drain, State};
+use super::waiting::{self, Waiting};
+use crate::domain::{AttemptId, BuildId, BuilderName, Stage, Time};
+
+/// Attempts of one build at a time.
+const MOST_ATTEMPTS: usize = 2;
+
+impl State {
+    pub(super) fn schedule(&mut self, now: Time) {
+        self.want_second_attempts();
+        self.refresh_groups();
+        while self.drain == Drain::No {
+            let Some((build, builder)) = self.next_start(now) else { break };
+            self.start(build, builder, now);
+        }
+    }
+
+    pub(super) fn enqueue(&mut self, id: BuildId) {
+        let Some(build) = self.builds.get_mut(id).filter(|build| !build.queued && !build.settled) else {
+            return;
+        };
+        build.queued = true;
+        build.said = None;
+        self.queue.insert(&build.shape, build.key);
+        self.fresh.push(id);
+    }
+
+    pub(super) fn dequeue(&mut self, id: BuildId) {
+        let Some(build) = self.builds.get_mut(id).filter(|build| build.queued) else { return };
+        build.queued = false;
+        self.held.remove(&id);
+        self.queue.remove(&build.shape, build.key);
+    }
+
+    /// A build all of whose attempts run on suspect builders wants another one.
+    fn want_second_attempts(&mut self) {
+        let suspects = self.fleet.iter().filter(|(_, builder)| builder.health == Health::Suspect);
+        let builds = suspects.flat_map(|(_, builder)| &builder.attempts).map(|attempt| attempt.build);
+        let wanting = |id: &BuildId| self.builds.get(*id).is_some_and(|build| self.wants_second(build));
+        let wanting: Vec<_> = builds.filter(wanting).collect();
+        wanting.into_iter().for_each(|id| self.enqueue(id));
+    }
+
+    /// The builder is well again: what runs there needs no second attempt.
+    pub(super) fn no_second_attempts(&mut self, name: &BuilderName) {
+        let Some(builder) = self.fleet.get(name) else { return };
+        let builds: Vec<_> = builder.attempts.iter().map(|attempt| attempt.build).collect();
+        for id in builds {
+            if self.runs(id) {
+                self.dequeue(id);
+            }
+        }
+    }
+
+    fn wants_second(&self, build: &Build) -> bool {
+        let silent = |name: &BuilderName| {
+            self.fleet.get(name).is_some_and(|builder| builder.health == Health::Suspect)
+        };
+        !build.settled
+            && build.live().count() < MOST_ATTEMPTS
+            && build.live().all(|(_, attempt)| silent(&attempt.builder))
+    }
+
+    fn refresh_groups(&mut self) {
+        let (fleet, settings) = (&self.fleet, &self.settings);
+        for (shape, group) in &mut self.queue.groups {
+            if group.fits_for != Some(fleet.version) {
+                group.fits = fleet.set_of(|builder| unfit(shape, builder, settings).is_none());
+                group.fits_for = Some(fleet.version);
+            }
+        }
+    }
+
+    /// The first build in the order that can start now.
+    fn next_start(&self, now: Time) -> Option<(BuildId, BuilderName)> {
+        let free = self.fleet.set_of(Builder::has_free_slot);
+        if free.is_empty() {
+            return None;
+        }
+        let groups = self.queue.groups.values().filter(|group| group.fits.intersects(&free));
+        let firsts = groups.filter_map(|group| self.first_of(group, &free, now));
+        let (_, build) = firsts.min_by_key(|(key, _)| *key)?;
+        let builder = self.place(build, now)?.choice?;
+        Some((build, builder))
+    }
+
+    fn first_of(&self, group: &Group, free: &Bits, now: Time) -> Option<(Key, BuildId)> {
+        let can_start = |id: BuildId| match self.builds.get(id) {
+            Some(build) if build.is_particular() => {
+                self.has_hope(build, group, free)
+                    && self.place(id, now).is_some_and(|place| place.choice.is_some())
+            }
+            other => other.is_some(),
+        };
+        group.order.iter().find(|(_, id)| can_start(**id)).map(|(key, id)| (*key, *id))
+    }
+
+    /// Spares a whole placement where every free builder has failed the build and a busy one has not.
+    fn has_hope(&self, build: &Build, group: &Group, free: &Bits) -> bool {
+        let untried = |bit: usize| {
+            self.fleet.by_bit(bit).is_some_and(|(name, builder)| {
+                builder.takes_builds() && build.failures_on(name) == 0 && !build.runs_on(name)
+            })
+        };
+        group.fits.iter().any(|bit| free.contains(bit) && untried(bit)) || !group.fits.iter().any(untried)
+    }
+
+    fn start(&mut self, id: BuildId, name: BuilderName, now: Time) {
+        self.dequeue(id);
+        let Some(build) = self.builds.get_mut(id) else { return };
+        let Some(builder) = self.fleet.get_mut(&name) else { return };
+        self.queue.started(build.key);
+        build.newest += 1;
+        let attempt = AttemptId { build: id, number: build.newest };
+        let second = build.live().next().map(|(_, first)| first.builder.clone());
+        let new = Attempt { builder: name.clone(), stage: Stage::Preparing, since: now, cancelled: false };
+        build.attempts.insert(attempt.number, new);
+        build.said = None;
+        builder.attempts.insert(attempt);
+        builder.busy += 1;
+        let note = build.note.take();
+        let requests = build.requests.clone();
+        let line = match (note, second) {
+            (Some(note), _) => Some(format!("{note}; building again on {name}")),
+            (None, Some(first)) => Some(format!("{first} does not answer; building on {name} as well")),
+            (None, None) if attempt.number > 1 => Some(format!("building again on {name}")),
+            (None, None) => None,
+        };
+        if let Some(line) = line {
+            self.say(id, &line);
+        }
+        self.out.push(Effect::Start { attempt, builder: name, requests });
+    }
+
+    /// When a build may be tried again where, or although, it has just failed.
+    pub(super) fn next_hold_end(&self, now: Time) -> Option<Time> {
+        let held = self.held.iter().filter_map(|id| self.builds.get(*id));
+        held.filter_map(|build| build.next_hold_end(now)).min()
+    }
+
+    /// Says why they wait to those who came in this step, and to all for whom it changed.
+    pub(super) fn say_why_they_wait(&mut self, now: Time) {
+        let mut tell = std::mem::take(&mut self.fresh);
+        let mut changed = Vec::new();
+        for (shape, group) in &self.queue.groups {
+            let why = self.group_reason(shape, group);
+            if group.said.as_ref() != Some(&why) {
+                tell.extend(group.order.values());
+                changed.push((Arc::clone(shape), why));
+            }
+        }
+        for (shape, why) in changed {
+            if let Some(group) = self.queue.groups.get_mut(&shape) {
+                group.said = Some(why);
+            }
+        }
+        for id in tell {
+            self.tell(id, now);
+        }
+    }
+
+    fn group_reason(&self, shape: &super::queue::Shape, group: &Group) -> Waiting {
+        if self.drain == Drain::No {
+            waiting::reason(group, shape, &self.fleet, &self.settings)
+        } else {
+            Waiting::Draining
+        }
+    }
+
+    fn tell(&mut self, id: BuildId, now: Time) {
+        let Some(why) = self.why_it_waits(id) else { return };
+        let Some(build) = self.builds.get_mut(id) else { return };
+        if build.said.as_ref() == Some(&why) {
+            return;
+        }
+        let line = waiting::say(&why, build, &self.fleet, now);
+        build.said = Some(why);
+        let line = match build.note.take() {
+            Some(note) => format!("{note}; {line}"),
+            None => line,
+        };
+        self.say(id, &line);
+    }
+
+    /// Why nothing runs for a build that is wanted.
+    pub(super) fn why_it_waits(&self, id: BuildId) -> Option<Waiting> {
+        let build = self.builds.get(id).filter(|build| build.queued && build.live().next().is_none())?;
+        let group = self.queue.groups.get(&build.shape)?;
+        let why = self.group_reason(&build.shape, group);
+        let room =
+            || group.fits.iter().filter_map(|bit| self.fleet.by_bit(bit)).any(|(_, b)| b.has_free_slot());
+        Some(if why == Waiting::Busy && build.is_particular() && room() { Waiting::Again } else { why })
+    }
+}

@@ -1,0 +1,160 @@
+//! The coordinator's whole state, and its only door: [`State::step`].
+//!
+//! What a step does is spread by concern: `health` (builders), `requests` (clients), `attempts` (how attempts go and
+//! end), `schedule` (what starts where), `waiting` (what is said meanwhile). Each pushes its effects onto `out`.
+
+use std::collections::BTreeSet;
+
+use fastrand::Rng;
+
+use super::builds::Builds;
+use super::event::{Effect, Event};
+use super::fleet::{Fleet, Probe};
+use super::place::{self, Placement};
+use super::presence::Presence;
+use super::queue::Queue;
+use super::settings::Settings;
+use super::snapshot::Totals;
+use crate::domain::{BuildId, BuilderName, Capabilities, Time};
+
+/// How far the end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Drain {
+    No,
+    Draining,
+    Drained,
+}
+
+/// Everything that the coordinator knows.
+#[derive(Debug)]
+pub struct State {
+    pub(super) settings: Settings,
+    pub(super) fleet: Fleet,
+    pub(super) builds: Builds,
+    pub(super) queue: Queue,
+    pub(super) presence: Presence,
+    pub(super) totals: Totals,
+    pub(super) rng: Rng,
+    /// Since when all builders together are silent.
+    pub(super) link_suspect: Option<Time>,
+    pub(super) drain: Drain,
+    /// Builds that came to the queue in this step, and whose requests have not heard why they wait.
+    pub(super) fresh: Vec<BuildId>,
+    /// Builds in the queue that may not start everywhere at once.
+    pub(super) held: BTreeSet<BuildId>,
+    pub(super) fleet_changed: bool,
+    pub(super) out: Vec<Effect>,
+    wake: Option<Time>,
+}
+
+impl State {
+    /// Nothing is known, nothing is wanted.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            fleet: Fleet::default(),
+            builds: Builds::default(),
+            queue: Queue::default(),
+            presence: Presence::new(settings.known_paths),
+            totals: Totals::default(),
+            rng: Rng::with_seed(settings.seed),
+            link_suspect: None,
+            drain: Drain::No,
+            fresh: Vec::new(),
+            held: BTreeSet::new(),
+            fleet_changed: false,
+            out: Vec::new(),
+            wake: None,
+            settings,
+        }
+    }
+
+    /// Takes note of what happened, and says what has to be done.
+    ///
+    /// `now` never runs backwards. Events about what is no longer known are ignored: they were under way.
+    #[must_use]
+    pub fn step(&mut self, event: Event, now: Time) -> Vec<Effect> {
+        let woke = event == Event::Woke;
+        self.forgive_oversleep(now);
+        self.hear(event, now);
+        self.tick(now);
+        self.schedule(now);
+        self.say_why_they_wait(now);
+        if std::mem::take(&mut self.fleet_changed) {
+            self.out.push(Effect::FleetChanged);
+        }
+        self.finish_drain();
+        self.ask_to_be_woken(woke, now);
+        std::mem::take(&mut self.out)
+    }
+
+    /// The builders whose capabilities are known, for the machines lines; and whether each is there now.
+    pub fn fleet(&self) -> impl Iterator<Item = (&BuilderName, &Capabilities, bool)> {
+        self.fleet.iter().filter_map(|(name, builder)| Some((name, builder.caps.as_ref()?, builder.up)))
+    }
+
+    /// Where a build could start now, with the reasons; none where it is not known (any more).
+    pub fn place(&self, build: BuildId, now: Time) -> Option<Placement> {
+        let build = self.builds.get(build)?;
+        Some(place::place(build, &self.fleet, &self.presence, &self.settings, now))
+    }
+
+    fn hear(&mut self, event: Event, now: Time) {
+        match event {
+            Event::Found(spec) => self.found(spec, now),
+            Event::Vanished(builder) => self.vanished(&builder),
+            Event::Probed(builder, answer) => self.probed(&builder, answer, now),
+            Event::Pinged(builder, answer) => self.pinged(&builder, answer, now),
+            Event::Present(builder, paths) => {
+                if let Some(builder) = self.fleet.get(&builder) {
+                    self.presence.add(builder.bit, paths);
+                }
+            }
+            Event::Requested(request, ask) => self.requested(request, ask, now),
+            Event::Withdrawn(request) => self.withdrawn(request),
+            Event::Reached(attempt, stage) => self.reached(attempt, stage, now),
+            Event::Ended(attempt, outcome) => self.ended(attempt, outcome, now),
+            Event::Woke => {}
+            Event::Draining if self.drain == Drain::No => self.drain = Drain::Draining,
+            Event::Draining => {}
+        }
+    }
+
+    /// Time in which we did not run is not the builders' silence.
+    fn forgive_oversleep(&mut self, now: Time) {
+        let overslept = self.wake.map_or_else(Default::default, |wake| now.since(wake));
+        if overslept <= self.settings.ping_every {
+            return;
+        }
+        for (_, builder) in self.fleet.iter_mut() {
+            builder.last_seen = (builder.last_seen + overslept).min(now);
+            if let Probe::Sent { deadline, .. } = &mut builder.probe {
+                *deadline = *deadline + overslept;
+            }
+        }
+    }
+
+    fn finish_drain(&mut self) {
+        if self.drain == Drain::Draining && self.fleet.iter().all(|(_, builder)| builder.attempts.is_empty())
+        {
+            self.drain = Drain::Drained;
+            self.out.push(Effect::Drained);
+        }
+    }
+
+    fn ask_to_be_woken(&mut self, woke: bool, now: Time) {
+        let next = self.next_deadline().into_iter().chain(self.next_hold_end(now)).min();
+        if let Some(at) = next
+            && (woke || self.wake != next)
+        {
+            self.out.push(Effect::WakeAt(at));
+        }
+        self.wake = next;
+    }
+
+    /// How much is remembered of builds and requests.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        let attempts: usize = self.fleet.iter().map(|(_, builder)| builder.attempts.len()).sum();
+        self.builds.size() + self.queue.size() + attempts + self.fresh.len() + self.held.len()
+    }
+}

@@ -1,0 +1,114 @@
+use super::*;
+
+fn from(client: u32, number: u64) -> Ask {
+    Ask { client: Client { uid: 0, pid: client }, ..ask(number) }
+}
+
+/// Runs everything on one slot; the requests in the order of their starts.
+fn order_of_starts(world: &mut World) -> Vec<u64> {
+    let mut order = Vec::new();
+    loop {
+        let effects = world.take();
+        let start = effects.iter().find_map(|effect| match effect {
+            Effect::Start { attempt, requests, .. } => Some((*attempt, requests[0].0)),
+            _ => None,
+        });
+        let Some((attempt, request)) = start else { return order };
+        order.push(request);
+        world.end(attempt, done());
+    }
+}
+
+#[test]
+fn one_clients_builds_start_by_age() {
+    let mut world = World::new();
+    (1..=5).for_each(|number| {
+        world.ask(number);
+    });
+    world.add("b1", caps(1));
+    assert_eq!(order_of_starts(&mut world), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_client_with_few_builds_is_not_held_up_by_one_with_many() {
+    let mut world = World::new();
+    (0..100).for_each(|number| {
+        world.request(from(1, number));
+    });
+    (100..103).for_each(|number| {
+        world.request(from(2, number));
+    });
+    world.add("b1", caps(1));
+    let order = order_of_starts(&mut world);
+    assert_eq!(order[..6], [1, 101, 2, 102, 3, 103]);
+    assert_eq!(order.len(), 103);
+}
+
+#[test]
+fn a_build_that_was_lost_keeps_its_place() {
+    let mut world = World::of(1);
+    world.ask(1);
+    let (attempt, _) = world.one_start();
+    (2..5).for_each(|number| {
+        world.ask(number);
+    });
+    world.add("b2", caps(1));
+    let (other, _) = world.one_start();
+    world.nature("b1", Nature::Silent);
+    world.end(attempt, lost());
+    world.end(other, done());
+    let (again, on) = world.one_start();
+    assert_eq!((again.build, on.as_str()), (attempt.build, "b2"));
+}
+
+#[test]
+fn a_build_that_no_builder_takes_holds_up_nobody() {
+    let mut world = World::new();
+    world.request(Ask { system: system(ARM), ..ask(1) });
+    world.ask(2);
+    world.add("b1", caps(1));
+    assert_eq!(order_of_starts(&mut world), [2]);
+}
+
+/// How many later requests start before the last of `before + 1` builds of one client, when new clients with `burst`
+/// builds each keep coming, two for each start.
+fn overtaken(before: u64, burst: u64) -> u64 {
+    let mut world = World::of(1);
+    world.ask(0);
+    let (mut running, _) = world.one_start();
+    (1..=before + 1).for_each(|number| {
+        world.request(from(1, number));
+    });
+    let victim = world.requests;
+    let mut count = 0;
+    for client in 10..20_000 {
+        for _ in 0..2 * burst {
+            let number = world.requests + 1;
+            world.request(from(client + u32::try_from(number % 2).expect("small") * 100_000, number));
+        }
+        world.take();
+        world.end(running, done());
+        let start = world.take().into_iter().find_map(|effect| match effect {
+            Effect::Start { attempt, requests, .. } => Some((attempt, requests[0].0)),
+            _ => None,
+        });
+        let (attempt, request) = start.expect("the slot is taken again");
+        if request == victim {
+            return count;
+        }
+        running = attempt;
+        count += u64::from(request > victim);
+    }
+    panic!("it starved");
+}
+
+#[test]
+fn no_stream_of_newcomers_overtakes_a_build_more_often_than_is_stated() {
+    let patience = Settings::default().patience;
+    for before in [0, 1, 5, 12] {
+        let count = overtaken(before, 1);
+        assert!(count <= patience * (before + 1), "{before}: {count}");
+        let count = overtaken(before, 4);
+        assert!(count <= patience * (before + 2).pow(2), "{before}: {count}");
+    }
+}
