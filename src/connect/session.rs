@@ -258,7 +258,12 @@ impl Session {
     }
 
     /// After a loss the NAR comes from its beginning again; the client gets only what it does not have.
-    async fn pass_nar_on(&mut self, outgoing: &mut Outgoing, skip: &mut u64, bytes: &[u8]) -> Result<(), Failure> {
+    async fn pass_nar_on(
+        &mut self,
+        outgoing: &mut Outgoing,
+        skip: &mut u64,
+        bytes: &[u8],
+    ) -> Result<(), Failure> {
         if outgoing.passed_on == 0 {
             self.server.begin_nar().await?;
         }

@@ -87,7 +87,9 @@ impl Attempt {
         let sent: Vec<StorePath> = missing.iter().map(|info| info.path.clone()).collect();
         let done = upload(&self.world.local, (pool, &self.reach.in_flight), channel, missing).await;
         done.map_err(|error| match error {
-            UploadError::Local(error) => AttemptOutcome::LocalError { stage: STAGE, message: error.to_string() },
+            UploadError::Local(error) => {
+                AttemptOutcome::LocalError { stage: STAGE, message: error.to_string() }
+            }
             UploadError::Unreachable(error) => unreachable(STAGE, &error),
             UploadError::Builder(error) => failed(STAGE, error),
         })?;
@@ -126,13 +128,16 @@ impl Attempt {
             message: format!("cannot keep '{path}': {error}"),
         };
         let info = channel.query_path_info(&path).await.map_err(failed)?;
-        let info = info.ok_or_else(|| bad("the builder said that it built it, but does not have it".into()))?;
+        let info =
+            info.ok_or_else(|| bad("the builder said that it built it, but does not have it".into()))?;
         let file = self.world.spool.create(info.nar_size).map_err(local)?;
         let mut sink = tokio::fs::File::from_std(file);
         let seen = channel.nar_from_path(&path, &mut sink, info.nar_size).await;
         let seen = seen.map_err(|error| match error {
             Error::Nar(CopyError::Sink { error, .. }) => local(error),
-            Error::Nar(error @ (CopyError::Grammar { .. } | CopyError::TooLarge { .. })) => bad(error.to_string()),
+            Error::Nar(error @ (CopyError::Grammar { .. } | CopyError::TooLarge { .. })) => {
+                bad(error.to_string())
+            }
             other => failed(other),
         })?;
         if (seen.hash, seen.bytes) != (info.nar_hash, info.nar_size) {
@@ -151,7 +156,8 @@ impl Attempt {
         let sisters: BTreeSet<&StorePath> = outputs.iter().map(|output| &output.info.path).collect();
         let inputs: BTreeSet<&StorePath> = self.job.closure.iter().map(|info| &info.path).collect();
         for output in outputs {
-            let stranger = output.info.references.iter().find(|path| !sisters.contains(path) && !inputs.contains(path));
+            let stranger =
+                output.info.references.iter().find(|path| !sisters.contains(path) && !inputs.contains(path));
             if let Some(stranger) = stranger {
                 let reason = format!("it refers to '{stranger}', which is not among the build's inputs");
                 return Err(AttemptOutcome::BadOutput { path: output.info.path.clone(), reason });
@@ -181,7 +187,10 @@ impl Attempt {
                     built.info.nar_hash,
                     known.nar_hash
                 );
-                return Err(AttemptOutcome::Failed(BuildResult::failure(BuildStatus::NotDeterministic, text)));
+                return Err(AttemptOutcome::Failed(BuildResult::failure(
+                    BuildStatus::NotDeterministic,
+                    text,
+                )));
             }
         }
         Ok(())

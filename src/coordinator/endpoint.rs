@@ -1,7 +1,7 @@
 //! Where `muster connect` comes in: one session for each client of stock Nix.
 
-use std::sync::Arc;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -175,7 +175,9 @@ impl Session {
                 }),
             };
             match told {
-                Told::Log(message) => self.writer.send(&Unit::Log(wire::encode(&message, &self.dialect))).await?,
+                Told::Log(message) => {
+                    self.writer.send(&Unit::Log(wire::encode(&message, &self.dialect))).await?
+                }
                 Told::Ending(Ending::Impossible(text)) => return self.error(&text).await,
                 Told::Ending(Ending::Result(result, outputs)) => {
                     for output in outputs {
@@ -264,7 +266,10 @@ impl Session {
 }
 
 /// Takes an upload to its end, also when nobody wants it any more: what follows it is the next request.
-async fn receive_upload(reader: &mut LinkReader, to: &mut (impl AsyncWriteExt + Unpin)) -> Result<(), SessionError> {
+async fn receive_upload(
+    reader: &mut LinkReader,
+    to: &mut (impl AsyncWriteExt + Unpin),
+) -> Result<(), SessionError> {
     let mut wanted = true;
     loop {
         match reader.recv().await? {
@@ -279,7 +284,10 @@ async fn receive_upload(reader: &mut LinkReader, to: &mut (impl AsyncWriteExt + 
     Ok(())
 }
 
-async fn send_nar(from: &mut (impl AsyncReadExt + Unpin), writer: &mut LinkWriter) -> Result<(), SessionError> {
+async fn send_nar(
+    from: &mut (impl AsyncReadExt + Unpin),
+    writer: &mut LinkWriter,
+) -> Result<(), SessionError> {
     let mut chunk = vec![0; DATA_CHUNK];
     while let read @ 1.. = from.read(&mut chunk).await? {
         writer.send(&Unit::Data(chunk[..read].to_vec())).await?;

@@ -129,7 +129,8 @@ mod tests {
             exe: "/usr/bin/muster".into(),
             width: None,
         };
-        Config::from_text(&Settings::default(), &environment, Some((Path::new("test"), text))).expect("a configuration")
+        Config::from_text(&Settings::default(), &environment, Some((Path::new("test"), text)))
+            .expect("a configuration")
     }
 
     fn builder(system: &str, features: &[&str], slots: u32) -> Capabilities {
@@ -194,7 +195,8 @@ mod tests {
     fn all_lines_together_stay_within_what_stock_can_hold() {
         let builders: Vec<_> = (0..4).map(|n| builder(&format!("s{n}-linux"), &[], 100)).collect();
         let expected: Vec<(String, u32)> = (0..4).map(|n| (format!("s{n}-linux"), 45)).collect();
-        let expected: Vec<_> = expected.iter().map(|(system, jobs)| (system.as_str(), "", *jobs, 1.0)).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|(system, jobs)| (system.as_str(), "", *jobs, 1.0)).collect();
         check("", &builders, &expected);
     }
 }

@@ -75,7 +75,9 @@ impl LocalStore {
             let mut next = BTreeSet::new();
             for (path, info) in wanted.iter().zip(self.infos(&wanted).await?) {
                 let info = info.ok_or_else(|| LocalError::Missing(path.clone()))?;
-                next.extend(info.references.iter().filter(|reference| !known.contains_key(reference)).cloned());
+                next.extend(
+                    info.references.iter().filter(|reference| !known.contains_key(reference)).cloned(),
+                );
                 known.insert(path.clone(), info);
             }
             wanted = next.into_iter().filter(|path| !known.contains_key(path)).collect();
@@ -138,7 +140,9 @@ fn references_first(
             sorted.push(Arc::clone(info));
         } else if entered.insert(path) {
             stack.push((path, true));
-            stack.extend(info.references.iter().filter(|&reference| reference != path).map(|path| (path, false)));
+            stack.extend(
+                info.references.iter().filter(|&reference| reference != path).map(|path| (path, false)),
+            );
         }
     }
     sorted

@@ -53,7 +53,9 @@ impl Narration {
     /// Retells what the builder said.
     pub fn hear(&mut self, message: LogMessage) {
         match message {
-            LogMessage::StartActivity { id, kind: activity::BUILD, .. } if self.builds.len() < MAX_ACTIVITIES => {
+            LogMessage::StartActivity { id, kind: activity::BUILD, .. }
+                if self.builds.len() < MAX_ACTIVITIES =>
+            {
                 self.builds.insert(id);
             }
             LogMessage::Result { id, kind: kind @ (result::LOG_LINE | result::SET_PHASE), fields }

@@ -23,7 +23,9 @@ pub(super) fn of_local_store(config: &Config) -> Transport {
     let process = |store| Transport::Process(DaemonProcess { program: config.nix_daemon.clone(), store });
     match &config.local_store {
         LocalStore::Daemon => Transport::Socket(DAEMON_SOCKET.into()),
-        LocalStore::Auto if files::is_there(Path::new(DAEMON_SOCKET)) => Transport::Socket(DAEMON_SOCKET.into()),
+        LocalStore::Auto if files::is_there(Path::new(DAEMON_SOCKET)) => {
+            Transport::Socket(DAEMON_SOCKET.into())
+        }
         LocalStore::Auto => process(None),
         LocalStore::Socket(path) => Transport::Socket(path.clone()),
         LocalStore::Uri(uri) => process(Some(uri.clone())),

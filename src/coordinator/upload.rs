@@ -17,7 +17,6 @@ use crate::nix::wire::{self, Dialect};
 /// Between reading from the local store and sending to the builder.
 const PIPE: usize = 256 << 10;
 
-
 /// Why inputs did not arrive.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {

@@ -10,7 +10,10 @@ use std::os::unix::net::UnixListener;
 pub fn inherited() -> io::Result<HashMap<String, UnixListener>> {
     let mut sockets = HashMap::new();
     for (fd, name) in sd_notify::listen_fds_with_names()? {
-        #[allow(unsafe_code, reason = "the service manager gave us this descriptor, and nothing else here owns it")]
+        #[allow(
+            unsafe_code,
+            reason = "the service manager gave us this descriptor, and nothing else here owns it"
+        )]
         let listener = unsafe { UnixListener::from_raw_fd(fd) };
         listener.set_nonblocking(true)?;
         sockets.insert(name, listener);

@@ -50,7 +50,8 @@ pub struct RuntimeLock {
 /// Takes the runtime directory for this process.
 pub fn lock_runtime(dir: &Path) -> Result<RuntimeLock, FilesError> {
     let path = dir.join("coordinator.lock");
-    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
+    let opened =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
     let mut file = opened.map_err(at("open", &path))?;
     match file.try_lock() {
         Ok(()) => {}

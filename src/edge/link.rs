@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -40,7 +40,10 @@ pub enum LinkError {
 /// Both ends of a link.
 pub fn split(stream: UnixStream) -> (LinkReader, LinkWriter) {
     let stream = Arc::new(stream);
-    (LinkReader { stream: Arc::clone(&stream), buffer: Vec::new(), fds: VecDeque::new() }, LinkWriter { stream })
+    (
+        LinkReader { stream: Arc::clone(&stream), buffer: Vec::new(), fds: VecDeque::new() },
+        LinkWriter { stream },
+    )
 }
 
 /// Opens a link to whoever listens at `path`.
@@ -64,9 +67,9 @@ impl LinkReader {
             if let Some((unit, length)) = Unit::decode(&self.buffer)? {
                 self.buffer.drain(..length);
                 let fd = match unit {
-                    Unit::Output(_) => {
-                        Some(self.fds.pop_front().ok_or(LinkError::Descriptors("an output without its NAR"))?)
-                    }
+                    Unit::Output(_) => Some(
+                        self.fds.pop_front().ok_or(LinkError::Descriptors("an output without its NAR"))?,
+                    ),
                     _ => None,
                 };
                 return Ok(Some((unit, fd)));

@@ -75,7 +75,12 @@ struct Entry {
 
 impl Pool {
     /// An empty pool. Opening a channel, handshake included, may take as long as `patience`.
-    pub fn new(transport: Transport, store_dir: StoreDir, patience: Duration, tracker: TaskTracker) -> Arc<Self> {
+    pub fn new(
+        transport: Transport,
+        store_dir: StoreDir,
+        patience: Duration,
+        tracker: TaskTracker,
+    ) -> Arc<Self> {
         let (cut, cut_because, idle) = Default::default();
         Arc::new(Self { transport, store_dir, tracker, patience, cut, cut_because, idle })
     }

@@ -30,10 +30,10 @@ pub struct DaemonProcess {
 
 impl DaemonProcess {
     pub(super) fn open(&self, tracker: &TaskTracker) -> Result<Channel, OpenError> {
-        let mut child = self.command().spawn().map_err(|source| OpenError::Spawn {
-            program: self.program.display().to_string(),
-            source,
-        })?;
+        let mut child = self
+            .command()
+            .spawn()
+            .map_err(|source| OpenError::Spawn { program: self.program.display().to_string(), source })?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let said = Said::default();
         if let Some(stderr) = stderr {

@@ -122,8 +122,9 @@ impl Scratch {
     /// The names in a directory below it, sorted.
     pub fn list(&self, name: &str) -> io::Result<Vec<String>> {
         let names = fs::read_dir(self.path.join(name))?.map(|entry| Ok(entry?.file_name()));
-        let mut names =
-            names.map(|name| name.map(|name| name.to_string_lossy().into_owned())).collect::<io::Result<Vec<_>>>()?;
+        let mut names = names
+            .map(|name| name.map(|name| name.to_string_lossy().into_owned()))
+            .collect::<io::Result<Vec<_>>>()?;
         names.sort();
         Ok(names)
     }

@@ -138,11 +138,7 @@ impl Outgoing {
         }
     }
 
-    fn poll_send<W: AsyncWrite + Unpin>(
-        &mut self,
-        to: &mut W,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_send<W: AsyncWrite + Unpin>(&mut self, to: &mut W, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(sent) = self.sent {
             let wrote = ready!(Pin::new(&mut *to).poll_write(cx, &self.bytes[sent..]))?;
             if wrote == 0 {

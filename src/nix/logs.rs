@@ -251,9 +251,7 @@ impl Wire for LogMessage {
                 .put(fields)
                 .u64(*parent),
             LogMessage::StopActivity { id } => to.u64(STDERR_STOP_ACTIVITY).u64(*id),
-            LogMessage::Result { id, kind, fields } => {
-                to.u64(STDERR_RESULT).u64(*id).u64(*kind).put(fields)
-            }
+            LogMessage::Result { id, kind, fields } => to.u64(STDERR_RESULT).u64(*id).u64(*kind).put(fields),
         };
     }
 
@@ -263,10 +261,8 @@ impl Wire for LogMessage {
     ) -> Result<Self, ProtocolError> {
         match Frame::take(from, field).await? {
             Frame::Log(message) => Ok(message),
-            _ => Err(from.fail(
-                field,
-                Problem::Word { got: "end of the log".to_owned(), expected: "a log message" },
-            )),
+            _ => Err(from
+                .fail(field, Problem::Word { got: "end of the log".to_owned(), expected: "a log message" })),
         }
     }
 }

@@ -45,10 +45,7 @@ impl Op {
 
     /// Whether it asks for a build. Such an operation must not reach a daemon whose locks the client holds.
     pub fn is_build(self) -> bool {
-        matches!(
-            self,
-            Op::BuildPaths | Op::EnsurePath | Op::BuildDerivation | Op::BuildPathsWithResults
-        )
+        matches!(self, Op::BuildPaths | Op::EnsurePath | Op::BuildDerivation | Op::BuildPathsWithResults)
     }
 
     /// Whether a daemon that refuses it may have left some of it unread, so that the connection is lost: Nix reads
@@ -87,9 +84,7 @@ impl Request {
     }
 
     /// Reads the number and the fields; of an unknown operation only the number.
-    pub async fn take<R: AsyncRead + Unpin + Send>(
-        from: &mut Decoder<'_, R>,
-    ) -> Result<Self, ProtocolError> {
+    pub async fn take<R: AsyncRead + Unpin + Send>(from: &mut Decoder<'_, R>) -> Result<Self, ProtocolError> {
         let code = from.u64("operation").await?;
         match Op::from_code(code) {
             Some(op) => {

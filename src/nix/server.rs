@@ -5,9 +5,7 @@
 
 use std::io;
 
-use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter,
-};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 
 use super::framed::{Framed, Frames};
 use super::handshake::{self, HandshakeError, Offer, Version};
@@ -123,14 +121,16 @@ where
 impl<R: AsyncRead + Unpin + Send> Requests<R> {
     /// The next operation; none where the client has gone. What is left of a stream is skipped.
     pub async fn next(&mut self) -> Result<Option<Request>, ProtocolError> {
-        let lost =
-            |error: io::Error| ProtocolError { operation: "request", field: "operation", problem: error.into() };
+        let lost = |error: io::Error| ProtocolError {
+            operation: "request",
+            field: "operation",
+            problem: error.into(),
+        };
         self.drain().await.map_err(lost)?;
         if self.from.fill_buf().await.map_err(lost)?.is_empty() {
             return Ok(None);
         }
-        let request =
-            Request::take(&mut Decoder::new(&mut self.from, &self.dialect, "request")).await?;
+        let request = Request::take(&mut Decoder::new(&mut self.from, &self.dialect, "request")).await?;
         if request.op().is_some_and(|op| op.stream() == Stream::Upload) {
             self.frames = Frames::begin();
         }

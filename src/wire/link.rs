@@ -225,7 +225,14 @@ mod tests {
 
     fn hello(oldest: u32, version: u32) -> Hello {
         let processes = Processes { connect: 4, hook: 3, parent: 2, client: 1 };
-        Hello { version, oldest, line: Some("x86_64-linux".to_owned()), protocol_minor: 34, build_hook: true, processes }
+        Hello {
+            version,
+            oldest,
+            line: Some("x86_64-linux".to_owned()),
+            protocol_minor: 34,
+            build_hook: true,
+            processes,
+        }
     }
 
     fn any_unit() -> impl Strategy<Value = Unit> {

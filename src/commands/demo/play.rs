@@ -2,17 +2,17 @@
 
 use std::path::Path;
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::screen::Screen;
 use super::stage::{BUILDERS, Stage, VICTIM};
 use super::watch::{News, Watch};
-use crate::edge::control;
 use crate::edge::program::{Running, last_lines};
 use crate::edge::tree;
+use crate::edge::{clock, control};
 use crate::policy::Snapshot;
 use crate::policy::snapshot::HealthWord;
 
@@ -41,10 +41,6 @@ pub struct Performance {
 pub struct PowerCut {
     /// When.
     pub at: Duration,
-    /// How many processes were killed.
-    pub processes: usize,
-    /// What it was building.
-    pub under_way: Vec<String>,
 }
 
 /// Builds something small with Nix alone; what fails here is no fault of ours.
@@ -54,7 +50,7 @@ pub async fn trial(stage: &Stage) -> anyhow::Result<()> {
     let status = timeout(TRIAL_LIMIT, running.wait()).await;
     let said = last_lines(&program.log, LINES_SHOWN);
     match status {
-        Ok(status) if status?.success() => Ok(()),
+        Ok(Ok(status)) if status.success() => Ok(()),
         Ok(_) => bail!("Nix cannot build here, even without muster. It said:\n{said}\n{}", advice(&said)),
         Err(_) => bail!("Nix did not finish a trial build within {TRIAL_LIMIT:?}. It said:\n{said}"),
     }
@@ -63,7 +59,7 @@ pub async fn trial(stage: &Stage) -> anyhow::Result<()> {
 /// What to do about a trial build that failed.
 fn advice(said: &str) -> &'static str {
     let mentions = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    if mentions(&["namespace", "unshare", "clone", "sandbox", "mount", "pivot_root", "setting up"]) {
+    if mentions(&["namespace", "unshare", "cloning", "clone", "sandbox", "mount", "pivot_root", "setting up"]) {
         "Its sandbox needs user namespaces. In a container they may be forbidden: run it with --privileged, or with \
          --security-opt seccomp=unconfined; on a machine of your own: sysctl kernel.unprivileged_userns_clone=1 or \
          kernel.apparmor_restrict_unprivileged_userns=0."
@@ -76,7 +72,7 @@ fn advice(said: &str) -> &'static str {
 pub async fn open(stage: &Stage) -> anyhow::Result<Running> {
     let program = stage.coordinator();
     let mut coordinator = program.start()?;
-    let began = Instant::now();
+    let began = clock::now();
     loop {
         let state = control::status(&stage.control_socket(), ANSWER_LIMIT).await;
         let healthy = state.as_ref().map_or(0, healthy);
@@ -108,7 +104,7 @@ pub async fn perform(
     screen: &mut Screen,
 ) -> anyhow::Result<Performance> {
     let program = stage.client();
-    let began = Instant::now();
+    let began = clock::now();
     let mut client = program.start()?;
     let mut play = Performance { watch: Watch::default(), cut: None, took: Duration::ZERO };
     loop {
@@ -154,10 +150,8 @@ impl Performance {
     ) -> anyhow::Result<()> {
         self.took = began.elapsed();
         self.last_look(stage, screen).await?;
-        if self.cut.is_none()
-            && let Some(under_way) = self.watch.is_in_the_middle(VICTIM, total, self.took)
-        {
-            self.cut_power(stage, under_way, began, screen).await?;
+        if self.cut.is_none() && self.watch.is_in_the_middle(VICTIM, total, self.took) {
+            self.cut_power(stage, began, screen).await?;
         }
         screen.live(self.took, self.watch.done(), total, &self.watch)
     }
@@ -171,22 +165,17 @@ impl Performance {
         Ok(())
     }
 
-    async fn cut_power(
-        &mut self,
-        stage: &Stage,
-        under_way: Vec<String>,
-        began: Instant,
-        screen: &mut Screen,
-    ) -> anyhow::Result<()> {
+    async fn cut_power(&mut self, stage: &Stage, began: Instant, screen: &mut Screen) -> anyhow::Result<()> {
         stage.unplug(VICTIM)?;
         let at = began.elapsed();
         let processes = tree::kill(&stage.processes_of(VICTIM), KILL_LIMIT).await?;
-        let building = under_way.join(", ");
+        let here = self.watch.running().filter(|(_, attempt)| attempt.builder == VICTIM);
+        let building = here.map(|(name, _)| name).collect::<Vec<_>>().join(", ");
         let line = format!(
             "POWER CUT: {VICTIM} is gone. Its {processes} processes got SIGKILL while it was building {building}."
         );
         screen.say(at, &line)?;
-        self.cut = Some(PowerCut { at, processes, under_way });
+        self.cut = Some(PowerCut { at });
         Ok(())
     }
 
@@ -203,7 +192,9 @@ fn line(news: &News) -> Option<String> {
     Some(match news {
         News::Began(_, _, false) => return None,
         News::Began(build, builder, true) => format!("{builder:<6}  begins {build} again"),
-        News::Built(build, builder, took) => format!("{builder:<6}  built {build} in {:.1} s", took.as_secs_f64()),
+        News::Built(build, builder, took) => {
+            format!("{builder:<6}  built {build} in {:.1} s", took.as_secs_f64())
+        }
         News::Lost(build, builder) => format!("{builder:<6}  LOST {build}"),
     })
 }

@@ -69,13 +69,25 @@ fn builders(facts: &Facts<'_>) -> String {
         for seen in facts.nodes.iter().filter_map(|node| facts.watch.of(&node.name)) {
             built += seen.built().into_iter().filter(|attempt| attempt.builder == name).count();
             lost += seen.lost().filter(|attempt| attempt.builder == name).count();
-            busy += seen.attempts.iter().filter(|attempt| attempt.builder == name).filter_map(lasted).sum::<Duration>();
+            busy += seen
+                .attempts
+                .iter()
+                .filter(|attempt| attempt.builder == name)
+                .filter_map(lasted)
+                .sum::<Duration>();
         }
         let fate = match facts.cut {
             Some(cut) if name == VICTIM => format!("killed at {}", seconds(cut.at)),
             _ => String::new(),
         };
-        table.add_row([name.to_owned(), slots.to_string(), built.to_string(), lost.to_string(), seconds(busy), fate]);
+        table.add_row([
+            name.to_owned(),
+            slots.to_string(),
+            built.to_string(),
+            lost.to_string(),
+            seconds(busy),
+            fate,
+        ]);
     }
     text(table, &[1, 2, 3, 4])
 }
@@ -84,12 +96,13 @@ fn summary(facts: &Facts<'_>) -> String {
     let wrong = facts.testimonies.values().filter(|testimony| testimony.wrong.is_some()).count();
     format!(
         "{} derivations in {}. {} lost with {VICTIM}, {} of them built again elsewhere.\n\
-         {} outputs are valid in the client's store and hold what they must.",
+         {} of {} outputs are valid in the client's store and hold what they must.",
         facts.nodes.len(),
         seconds(facts.took),
         count(lost(facts).count(), "build"),
         repeated(facts),
-        facts.testimonies.len() - wrong,
+        facts.nodes.len().saturating_sub(wrong),
+        facts.nodes.len(),
     )
 }
 
@@ -118,19 +131,25 @@ fn faults(facts: &Facts<'_>) -> Vec<String> {
 }
 
 fn faults_of(facts: &Facts<'_>, name: &str) -> Vec<String> {
-    let Some(testimony) = facts.testimonies.get(name) else { return vec![format!("nobody was asked about {name}")] };
+    let Some(testimony) = facts.testimonies.get(name) else {
+        return vec![format!("nobody was asked about {name}")];
+    };
     let mut faults: Vec<String> = testimony.wrong.iter().map(|wrong| format!("{name} {wrong}")).collect();
     let seen = facts.watch.of(name);
     match seen.and_then(Seen::built) {
         Some(built) if testimony.built_by.contains(&built.builder) => {}
-        Some(built) => faults.push(format!("the store of {} does not say that it built {name}", built.builder)),
+        Some(built) => {
+            faults.push(format!("the store of {} does not say that it built {name}", built.builder))
+        }
         None => faults.push(format!("nobody saw who built {name}")),
     }
     let tried = |builder: &String| {
         seen.is_some_and(|seen| seen.attempts.iter().any(|attempt| attempt.builder == *builder))
     };
     let strangers = testimony.built_by.iter().filter(|builder| !tried(builder));
-    faults.extend(strangers.map(|builder| format!("the store of {builder} says that it built {name}, nobody saw it")));
+    faults.extend(
+        strangers.map(|builder| format!("the store of {builder} says that it built {name}, nobody saw it")),
+    );
     faults
 }
 

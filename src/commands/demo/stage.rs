@@ -11,8 +11,8 @@ use anyhow::{Context, bail};
 use super::graph;
 use crate::edge::program::Program;
 use crate::edge::scratch::Scratch;
-use crate::edge::tree::Belonging;
 use crate::edge::tools;
+use crate::edge::tree::Belonging;
 
 /// The builders and their slots.
 pub const BUILDERS: [(&str, u32); 3] = [("large", 4), ("medium", 2), ("small", 1)];
@@ -83,7 +83,10 @@ impl Stage {
         for name in ["conf", "home", "tmp", "run", "state", "trial", "client", "bin"] {
             scratch.dir(name)?;
         }
-        scratch.file("conf/nix.conf", &format!("{NIX_CONF}sandbox-paths = /bin/sh={}\n", tools.busybox.display()))?;
+        scratch.file(
+            "conf/nix.conf",
+            &format!("{NIX_CONF}sandbox-paths = /bin/sh={}\n", tools.busybox.display()),
+        )?;
         scratch.file("trial.nix", TRIAL)?;
         scratch.file("graph.nix", &graph::expression(&graph::graph()))?;
         scratch.link("bin/nix-daemon", &tools.nix_daemon)?;
@@ -98,7 +101,8 @@ impl Stage {
 
     fn configuration(&self) -> String {
         let at = self.path().display();
-        let mut text = format!("local_store = \"local?root={at}/client\"\nnix_daemon = \"{at}/bin/nix-daemon\"\n");
+        let mut text =
+            format!("local_store = \"local?root={at}/client\"\nnix_daemon = \"{at}/bin/nix-daemon\"\n");
         for (name, slots) in BUILDERS {
             let uri = format!("process:{at}/builders/{name}?program={at}/{}", program_of(name));
             text += &format!("\n[[builder]]\nuri = \"{uri}\"\nslots = {slots}\n");
@@ -140,7 +144,11 @@ impl Stage {
             ("--runtime-dir".into(), Some(at("run"))),
             ("--state-dir".into(), Some(at("state"))),
         ];
-        let words = words.into_iter().flat_map(|(word, value): (OsString, _)| [Some(word), value]).flatten().collect();
+        let words = words
+            .into_iter()
+            .flat_map(|(word, value): (OsString, _)| [Some(word), value])
+            .flatten()
+            .collect();
         self.program(&self.tools.muster, words, "coordinator.log")
     }
 
@@ -158,7 +166,8 @@ impl Stage {
 
     fn build(&self, store: &str, file: &str, words: &[&str], log: &str) -> Program {
         let file = self.path().join(file).into_os_string();
-        let mut all: Vec<OsString> = ["build", "--no-link", "--store", &self.store(store), "--file"].map(Into::into).into();
+        let mut all: Vec<OsString> =
+            ["build", "--no-link", "--store", &self.store(store), "--file"].map(Into::into).into();
         all.push(file);
         all.extend(words.iter().map(Into::into));
         self.program(&self.tools.nix, all, log)

@@ -68,7 +68,8 @@ fn outputs(stage: &Stage, dir: &StoreDir) -> anyhow::Result<BTreeMap<String, Sto
     let names = stage.files().list(&store).context("cannot list the client's store")?;
     let mut outputs = BTreeMap::new();
     for file in names.iter().filter(|name| name.ends_with(".drv")) {
-        let text = stage.files().read(&format!("{store}/{file}")).with_context(|| format!("cannot read {file}"))?;
+        let text =
+            stage.files().read(&format!("{store}/{file}")).with_context(|| format!("cannot read {file}"))?;
         let derivation = Derivation::parse(&text, dir).with_context(|| format!("cannot read {file}"))?;
         if let Some(path) = derivation.outputs.get("out").and_then(|output| output.path.clone()) {
             outputs.insert(path.name().to_owned(), path);

@@ -64,13 +64,13 @@ impl Watch {
     /// Takes in the state at `now`.
     pub fn see(&mut self, snapshot: &Snapshot, now: Duration) -> Vec<News> {
         let mut news = Vec::new();
-        for row in &snapshot.builds {
-            let name = build_name(&row.drv);
-            self.builds.entry(name.to_owned()).or_default().see(name, row, now, &mut news);
-        }
         let present = |name: &str| snapshot.builds.iter().any(|row| build_name(&row.drv) == name);
         for (name, seen) in self.builds.iter_mut().filter(|(name, _)| !present(name)) {
             seen.finish(name, now, &mut news);
+        }
+        for row in &snapshot.builds {
+            let name = build_name(&row.drv);
+            self.builds.entry(name.to_owned()).or_default().see(name, row, now, &mut news);
         }
         news
     }
@@ -80,27 +80,22 @@ impl Watch {
         self.builds.values().filter(|seen| seen.built().is_some()).count()
     }
 
-    /// What that builder builds at `now`, each for long enough to be really under way.
-    pub fn under_way(&self, builder: &str, now: Duration) -> Vec<&str> {
-        let ripe = |attempt: &Attempt| {
-            attempt.ended.is_none()
-                && attempt.builder == builder
-                && attempt.stage == Stage::Building
-                && now.saturating_sub(attempt.began) >= RIPE
-        };
-        self.running().filter(|(_, attempt)| ripe(attempt)).map(|(name, _)| name).collect()
-    }
-
     /// Whether this is the moment to cut a builder's power: two fifths of all are done, some of them by it, and it is
-    /// really building. Then what it builds.
-    pub fn is_in_the_middle(&self, builder: &str, total: usize, now: Duration) -> Option<Vec<String>> {
+    /// really building.
+    pub fn is_in_the_middle(&self, builder: &str, total: usize, now: Duration) -> bool {
         let done = self.done();
-        let has_built = self.builds.values().filter_map(Seen::built).any(|attempt| attempt.builder == builder);
-        let under_way = self.under_way(builder, now);
+        let has_built =
+            self.builds.values().filter_map(Seen::built).any(|attempt| attempt.builder == builder);
         // Later on, less must do.
         let enough = if done * 5 >= total * 3 { 1 } else { 2 };
-        (done * 5 >= total * 2 && has_built && under_way.len() >= enough)
-            .then(|| under_way.into_iter().map(str::to_owned).collect())
+        done * 5 >= total * 2 && has_built && self.under_way(builder, now) >= enough
+    }
+
+    /// How many builds that builder has been building for long enough to be really under way.
+    fn under_way(&self, builder: &str, now: Duration) -> usize {
+        let here = self.running().filter(|(_, attempt)| attempt.builder == builder);
+        let old = |attempt: &Attempt| now.saturating_sub(attempt.began) >= RIPE;
+        here.filter(|(_, attempt)| attempt.stage == Stage::Building && old(attempt)).count()
     }
 
     /// Every attempt that runs, and its build.
@@ -185,13 +180,13 @@ pub fn build_name(drv: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::domain::{BuilderName, System};
     use crate::policy::snapshot::Totals;
 
     /// A state with these builds, each with its losses and its attempts: number, builder, age.
-    fn state(builds: &[(&str, u32, &[(u32, &str, u64)])]) -> Snapshot {
+    pub fn state(builds: &[(&str, u32, &[(u32, &str, u64)])]) -> Snapshot {
         let attempt = |&(number, builder, age_ms): &(u32, &str, u64)| AttemptRow {
             number,
             builder: BuilderName::parse(builder).expect("a name"),
@@ -226,12 +221,12 @@ mod tests {
         watch.see(&state(&[("a", 0, &[])]), at(1));
         let began = watch.see(&state(&[("a", 0, &[(1, "large", 500)])]), at(2));
         assert_eq!(words(&began), [r#"Began("a", "large", false)"#]);
-        assert_eq!(watch.under_way("large", at(2)), ["a"]);
+        assert_eq!(watch.under_way("large", at(2)), 1);
         let lost = watch.see(&state(&[("a", 1, &[])]), at(3));
         assert_eq!(words(&lost), [r#"Lost("a", "large")"#]);
         let again = watch.see(&state(&[("a", 1, &[(2, "small", 0)])]), at(4));
         assert_eq!(words(&again), [r#"Began("a", "small", true)"#]);
-        assert_eq!((watch.under_way("small", at(4)).len(), watch.done()), (0, 0));
+        assert_eq!((watch.under_way("small", at(4)), watch.done()), (0, 0));
         let built = watch.see(&state(&[]), at(6));
         assert_eq!(words(&built), [r#"Built("a", "small", 2s)"#]);
         assert_eq!(watch.see(&state(&[]), at(7)), []);
@@ -256,6 +251,21 @@ mod tests {
         assert_eq!(watch.see(&state(&[("a", 0, &[(2, "small", 0)])]), at(2)), []);
         assert_eq!(words(&watch.see(&state(&[]), at(3))), [r#"Built("a", "small", 2s)"#]);
         assert_eq!(watch.of("a").expect("seen").lost().count(), 0);
+    }
+
+    #[test]
+    fn the_middle_is_when_the_builder_has_built_and_builds() {
+        let old = [(1, "large", 900)];
+        let both: [(&str, u32, &[(u32, &str, u64)]); 2] = [("b", 0, &old), ("c", 0, &old)];
+        let mut watch = Watch::default();
+        watch.see(&state(&[("a", 0, &old), both[0], both[1]]), at(1));
+        assert!(!watch.is_in_the_middle("large", 2, at(2)), "it has built nothing yet");
+        watch.see(&state(&both), at(2));
+        assert!(watch.is_in_the_middle("large", 2, at(2)));
+        assert!(!watch.is_in_the_middle("small", 2, at(2)), "it does nothing");
+        assert!(!watch.is_in_the_middle("large", 3, at(2)), "one of three is too early");
+        watch.see(&state(&both[..1]), at(3));
+        assert!(watch.is_in_the_middle("large", 3, at(3)), "later on one that runs is enough");
     }
 
     #[test]

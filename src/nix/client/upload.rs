@@ -111,10 +111,9 @@ where
             loop {
                 match body.read(&mut piece).await {
                     Ok(0) => return Ok(()),
-                    Ok(n) => upload
-                        .write_all(&piece[..n])
-                        .await
-                        .map_err(|error| Error::Io { operation, error })?,
+                    Ok(n) => {
+                        upload.write_all(&piece[..n]).await.map_err(|error| Error::Io { operation, error })?
+                    }
                     Err(error) => return Err(Error::Source { operation, error }),
                 }
             }
