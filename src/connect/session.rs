@@ -25,6 +25,10 @@ const MAX_KEPT: usize = 64 << 20;
 /// While the coordinator is gone, the client is told so this often.
 const REMINDER: Duration = Duration::from_secs(60);
 
+/// How much longer the pause is before each further try at the same request, and how often it grows.
+const AGAIN_PAUSE: Duration = Duration::from_millis(500);
+const AGAIN_PAUSES: u32 = 10;
+
 /// Why a session ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -95,6 +99,8 @@ struct Outgoing {
     complete: bool,
     /// Bytes of a NAR that the client already has.
     passed_on: u64,
+    /// How often the coordinator was lost over it.
+    losses: u32,
 }
 
 impl Session {
@@ -161,7 +167,7 @@ impl Session {
             self.options = Some(request.clone());
         }
         let complete = request.op().map(Op::stream) != Some(Stream::Upload);
-        let mut outgoing = Outgoing { request, upload: Vec::new(), bytes: 0, complete, passed_on: 0 };
+        let mut outgoing = Outgoing { request, upload: Vec::new(), bytes: 0, complete, passed_on: 0, losses: 0 };
         loop {
             let failure = match self.exchange(&mut outgoing).await {
                 Ok(()) => return Ok(()),
@@ -176,6 +182,8 @@ impl Session {
                     return self.give_up(&mut outgoing, &why).await;
                 }
                 Failure::Lost(why) => {
+                    outgoing.losses += 1;
+                    self.pause(outgoing.losses).await?;
                     if let Err(why) = self.reconnect(&why).await? {
                         return self.give_up(&mut outgoing, &why).await;
                     }
@@ -308,6 +316,15 @@ impl Session {
         }
         self.introduced = true;
         Ok(())
+    }
+
+    /// A coordinator that is lost over the same request again and again is not asked at full speed.
+    async fn pause(&mut self, losses: u32) -> Result<(), SessionError> {
+        let pause = AGAIN_PAUSE * losses.saturating_sub(1).min(AGAIN_PAUSES);
+        tokio::select! {
+            () = sleep(pause) => Ok(()),
+            () = self.server.requests.gone() => Err(SessionError::Closed),
+        }
     }
 
     /// Waits for a coordinator; says why there is none if it does not come. The client sees one line, and one more

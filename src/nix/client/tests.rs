@@ -60,7 +60,7 @@ fn assert_send<T: Send>(value: T) -> T {
 
 #[tokio::test]
 async fn both_ends_agree_on_version_trust_and_name() {
-    let (client, server) = pair(1).await;
+    let (client, server) = pair(16).await;
     assert_eq!((client.version(), server.version()), (Version::OURS, Version::OURS));
     assert_eq!((client.trust(), client.daemon_version()), (Trust::Trusted, Some("2.34.8")));
 }
