@@ -40,7 +40,8 @@ pub(super) fn run(args: &DemoArgs, environment: &Environment) -> Result<(), Fail
     block_on(async {
         // Before anything is made that would have to be removed.
         let interrupted = interrupted().map_err(|error| Failure::Failed(error.into()))?;
-        let stage = Stage::set(tools, keep.as_deref()).map_err(Failure::Failed)?;
+        let wrong = |error| if keep.is_some() { Failure::Usage(error) } else { Failure::Failed(error) };
+        let stage = Stage::set(tools, keep.as_deref()).map_err(wrong)?;
         let mut screen = Screen::new(environment.width);
         let outcome = tokio::select! {
             outcome = demonstrate(&stage, keep.as_deref(), &mut screen) => outcome.map_err(Failure::Failed),

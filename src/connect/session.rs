@@ -167,7 +167,8 @@ impl Session {
             self.options = Some(request.clone());
         }
         let complete = request.op().map(Op::stream) != Some(Stream::Upload);
-        let mut outgoing = Outgoing { request, upload: Vec::new(), bytes: 0, complete, passed_on: 0, losses: 0 };
+        let mut outgoing =
+            Outgoing { request, upload: Vec::new(), bytes: 0, complete, passed_on: 0, losses: 0 };
         loop {
             let failure = match self.exchange(&mut outgoing).await {
                 Ok(()) => return Ok(()),

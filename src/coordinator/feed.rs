@@ -193,9 +193,13 @@ mod tests {
         feed.end(Ending::Impossible("over".to_owned()));
         assert!(feed.lock().bytes <= MAX_WAITING_BYTES);
         let told = told(&feed);
-        assert!(matches!(&told[0], Told::Log(LogMessage::Next(text)) if text.plain().contains("log lines left out")));
+        assert!(
+            matches!(&told[0], Told::Log(LogMessage::Next(text)) if text.plain().contains("log lines left out"))
+        );
         assert!(matches!(&told[1], Told::Log(message) if *message == start), "activities are kept");
-        let [.., Told::Log(line), Told::Ending(Ending::Impossible(_))] = &told[..] else { panic!("{told:?}") };
+        let [.., Told::Log(line), Told::Ending(Ending::Impossible(_))] = &told[..] else {
+            panic!("{told:?}")
+        };
         assert_eq!(*line, LogMessage::line(9, "last"));
     }
 

@@ -188,7 +188,8 @@ impl State {
         match build.note.take() {
             Some(note) => self.say(id, &format!("{note}; {line}")),
             None => {
-                let effects = build.requests.iter().map(|request| waiting::effect(&why, *request, line.clone()));
+                let effects =
+                    build.requests.iter().map(|request| waiting::effect(&why, *request, line.clone()));
                 self.out.extend(effects);
             }
         }

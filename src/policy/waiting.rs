@@ -1,11 +1,11 @@
 //! Why a build waits, said when it changes and not again.
 
 use super::builds::Build;
+use super::event::Effect;
 use super::fleet::{Builder, Fleet, Health, Probe};
 use super::place::{seconds, unfit, words};
 use super::queue::{Group, Shape};
 use super::settings::Settings;
-use super::event::Effect;
 use crate::domain::{BuilderName, RequestId, Time};
 
 /// Why builds wait. What changes by itself, such as the seconds until something, is no part of it.

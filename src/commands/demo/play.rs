@@ -59,7 +59,8 @@ pub async fn trial(stage: &Stage) -> anyhow::Result<()> {
 /// What to do about a trial build that failed.
 fn advice(said: &str) -> &'static str {
     let mentions = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    if mentions(&["namespace", "unshare", "cloning", "clone", "sandbox", "mount", "pivot_root", "setting up"]) {
+    if mentions(&["namespace", "unshare", "cloning", "sandbox", "mount", "setgroups", "start build process"])
+    {
         "Its sandbox needs user namespaces. In a container they may be forbidden: run it with --privileged, or with \
          --security-opt seccomp=unconfined; on a machine of your own: sysctl kernel.unprivileged_userns_clone=1 or \
          kernel.apparmor_restrict_unprivileged_userns=0."
@@ -77,7 +78,7 @@ pub async fn open(stage: &Stage) -> anyhow::Result<Running> {
         let state = control::status(&stage.control_socket(), ANSWER_LIMIT).await;
         let healthy = state.as_ref().map_or(0, healthy);
         let lines = stage.files().read("run/machines").unwrap_or_default();
-        if healthy == BUILDERS.len() && lines.iter().any(|&byte| byte == b'\n') {
+        if healthy == BUILDERS.len() && lines.contains(&b'\n') {
             return Ok(coordinator);
         }
         if let Ok(status) = timeout(LOOK_EVERY / 2, coordinator.wait()).await {
@@ -208,6 +209,7 @@ mod tests {
         let check = |said: &str, expected: &str| assert!(advice(said).contains(expected), "{said}");
         check("error: cloning builder process: Operation not permitted", "--privileged");
         check("error: unable to start build process: setting up a private mount namespace", "--privileged");
+        check("error: setgroups failed: Operation not permitted", "--privileged");
         check("error: disk full", "nix build");
     }
 }

@@ -182,6 +182,8 @@ impl Stage {
             ("TMPDIR", at("tmp")),
             ("NIX_CONF_DIR", at("conf")),
             ("NIX_USER_CONF_FILES", OsString::new()),
+            // Its words may be shown in the middle of ours.
+            ("TERM", "dumb".into()),
         ];
         Program { path: path.to_owned(), words, environment, log: self.path().join(log) }
     }

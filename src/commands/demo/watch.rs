@@ -185,15 +185,18 @@ pub mod tests {
     use crate::domain::{BuilderName, System};
     use crate::policy::snapshot::Totals;
 
-    /// A state with these builds, each with its losses and its attempts: number, builder, age.
-    pub fn state(builds: &[(&str, u32, &[(u32, &str, u64)])]) -> Snapshot {
+    /// A build, its losses, and its attempts: number, builder, age in milliseconds.
+    type Row<'a> = (&'a str, u32, &'a [(u32, &'a str, u64)]);
+
+    /// A state with these builds.
+    pub fn state(builds: &[Row<'_>]) -> Snapshot {
         let attempt = |&(number, builder, age_ms): &(u32, &str, u64)| AttemptRow {
             number,
             builder: BuilderName::parse(builder).expect("a name"),
             stage: Stage::Building,
             age_ms,
         };
-        let row = |&(name, lost, attempts): &(&str, u32, &[(u32, &str, u64)])| BuildRow {
+        let row = |&(name, lost, attempts): &Row<'_>| BuildRow {
             drv: format!("{}-{name}.drv", "0".repeat(32)),
             system: System::parse("x86_64-linux").expect("a system"),
             features: Default::default(),
@@ -256,7 +259,7 @@ pub mod tests {
     #[test]
     fn the_middle_is_when_the_builder_has_built_and_builds() {
         let old = [(1, "large", 900)];
-        let both: [(&str, u32, &[(u32, &str, u64)]); 2] = [("b", 0, &old), ("c", 0, &old)];
+        let both: [Row<'_>; 2] = [("b", 0, &old), ("c", 0, &old)];
         let mut watch = Watch::default();
         watch.see(&state(&[("a", 0, &old), both[0], both[1]]), at(1));
         assert!(!watch.is_in_the_middle("large", 2, at(2)), "it has built nothing yet");

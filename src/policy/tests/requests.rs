@@ -123,7 +123,10 @@ fn who_joins_a_build_that_waits_hears_why_and_the_others_not_again() {
     let second = world.ask(1);
     let effects = world.take();
     let says: Vec<_> = effects.iter().filter(|e| matches!(e, Effect::Say(..) | Effect::Wait(..))).collect();
-    assert!(matches!(says[..], [Effect::Say(request, _) | Effect::Wait(request, _)] if *request == second), "{says:?}");
+    assert!(
+        matches!(says[..], [Effect::Say(request, _) | Effect::Wait(request, _)] if *request == second),
+        "{says:?}"
+    );
 }
 
 #[test]
