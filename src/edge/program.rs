@@ -26,10 +26,10 @@ pub struct Program {
 
 /// Why a program does not run.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot start {}: {source}", path.display())]
+#[error("cannot start {}: {why}", path.display())]
 pub struct StartError {
     path: PathBuf,
-    source: io::Error,
+    why: io::Error,
 }
 
 /// A program that runs. Killed when dropped.
@@ -39,7 +39,7 @@ pub struct Running(Child);
 impl Program {
     /// Starts it in a process group of its own: a Ctrl-C at the terminal is ours to pass on.
     pub fn start(&self) -> Result<Running, StartError> {
-        let fail = |source| StartError { path: self.path.clone(), source };
+        let fail = |why| StartError { path: self.path.clone(), why };
         let log = File::create(&self.log).map_err(fail)?;
         let mut command = Command::new(&self.path);
         command

@@ -15,12 +15,12 @@ const LONGEST: usize = 70;
 #[derive(Debug, thiserror::Error)]
 pub enum ScratchError {
     /// A directory or file cannot be made.
-    #[error("cannot make {}: {source}", path.display())]
+    #[error("cannot make {}: {why}", path.display())]
     Make {
         /// Which.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
     /// A named directory does not do.
     #[error("cannot work in {}: {why}", path.display())]
@@ -34,12 +34,12 @@ pub enum ScratchError {
     #[error("found no place for a private directory ({0}); name one with --keep DIR")]
     Nowhere(String),
     /// It cannot be removed.
-    #[error("cannot remove {}: {source}", path.display())]
+    #[error("cannot remove {}: {why}", path.display())]
     Remove {
         /// Which.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
 }
 
@@ -71,7 +71,7 @@ impl Scratch {
 
     /// This new directory, which stays.
     pub fn kept(path: &Path) -> Result<Self, ScratchError> {
-        let make = |source| ScratchError::Make { path: path.to_owned(), source };
+        let make = |why| ScratchError::Make { path: path.to_owned(), why };
         let parent = path.parent().unwrap_or(Path::new("/"));
         DirBuilder::new().recursive(true).create(parent).map_err(make)?;
         // Nix is told the path that the system itself would say.
@@ -80,7 +80,7 @@ impl Scratch {
             .and_then(|()| check_name(&path))
             .map_err(|why| ScratchError::Unfit { path: path.clone(), why })?;
         let made = DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|source| ScratchError::Make { path: path.clone(), source })?;
+        made.map_err(|why| ScratchError::Make { path: path.clone(), why })?;
         Ok(Self { path, keep: true, gone: false })
     }
 
@@ -93,25 +93,25 @@ impl Scratch {
     pub fn dir(&self, name: &str) -> Result<PathBuf, ScratchError> {
         let path = self.path.join(name);
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
-        made.map(|()| path.clone()).map_err(|source| ScratchError::Make { path, source })
+        made.map(|()| path.clone()).map_err(|why| ScratchError::Make { path, why })
     }
 
     /// Writes a file below it.
     pub fn file(&self, name: &str, text: &str) -> Result<PathBuf, ScratchError> {
         let path = self.path.join(name);
-        fs::write(&path, text).map(|()| path.clone()).map_err(|source| ScratchError::Make { path, source })
+        fs::write(&path, text).map(|()| path.clone()).map_err(|why| ScratchError::Make { path, why })
     }
 
     /// Makes a symbolic link below it.
     pub fn link(&self, name: &str, target: &Path) -> Result<PathBuf, ScratchError> {
         let path = self.path.join(name);
-        symlink(target, &path).map(|()| path.clone()).map_err(|source| ScratchError::Make { path, source })
+        symlink(target, &path).map(|()| path.clone()).map_err(|why| ScratchError::Make { path, why })
     }
 
     /// Removes a file or link below it.
     pub fn take_away(&self, name: &str) -> Result<(), ScratchError> {
         let path = self.path.join(name);
-        fs::remove_file(&path).map_err(|source| ScratchError::Remove { path, source })
+        fs::remove_file(&path).map_err(|why| ScratchError::Remove { path, why })
     }
 
     /// Reads a file below it.
@@ -131,7 +131,7 @@ impl Scratch {
 
     /// Removes it and all that is in it, unless it is to be kept.
     pub fn remove(mut self) -> Result<(), ScratchError> {
-        self.clear().map_err(|source| ScratchError::Remove { path: self.path.clone(), source })
+        self.clear().map_err(|why| ScratchError::Remove { path: self.path.clone(), why })
     }
 
     fn clear(&mut self) -> io::Result<()> {
