@@ -378,7 +378,8 @@ fn skip_escape(rest: &mut std::str::Chars<'_>) {
     match rest.next() {
         Some('[') => drop(rest.find(|c| ('@'..='~').contains(c))),
         Some(']') => {
-            if rest.find(|c| matches!(c, '\x07' | '\x1b')) == Some('\x1b') {
+            let end = rest.find(|c| matches!(c, '\x07' | '\x1b'));
+            if end == Some('\x1b') {
                 rest.next();
             }
         }

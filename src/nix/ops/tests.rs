@@ -366,7 +366,7 @@ fn a_path_of_another_store_is_refused_by_name() {
 #[test]
 fn a_message_beyond_its_budget_is_refused_before_it_is_here() {
     let dialect = Dialect { dir: StoreDir::default(), version: Version::OURS };
-    let mut bytes = Vec::from(wire::encode(&(31u64, 5u64), &dialect));
+    let mut bytes = wire::encode(&(31u64, 5u64), &dialect);
     let long = wire::encode(&"a".repeat(100), &dialect);
     for _ in 0..5 {
         bytes.extend(&long);
