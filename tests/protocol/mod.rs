@@ -1,5 +1,6 @@
 //! Sessions with a daemon as scripts: the recorder speaks them with real daemons, the golden tests and the fuzzer
 //! with what was recorded.
+#![allow(dead_code, reason = "each test uses its part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
