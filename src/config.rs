@@ -173,10 +173,6 @@ pub struct Timeouts {
     pub retry_min: Duration,
     /// The longest such pause.
     pub retry_max: Duration,
-    /// How long a build waits for an expected builder.
-    pub expect: Duration,
-    /// How long running tasks may take to end when the coordinator stops.
-    pub stop: Duration,
 }
 
 /// How large things may be, in bytes.
@@ -186,8 +182,6 @@ pub struct Limits {
     pub memory_output: u64,
     /// No NAR may be larger.
     pub max_nar: u64,
-    /// Longer lines of a build's log are cut.
-    pub log_line: u64,
     /// Where the files of larger outputs are made (and unlinked at once).
     pub spool_dir: PathBuf,
 }

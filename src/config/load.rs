@@ -132,8 +132,6 @@ fn timeouts(mut section: Section<'_>) -> Result<Timeouts, ConfigError> {
         lost_after: take("lost_after", 60)?,
         retry_min: take("retry_min", 1)?,
         retry_max: take("retry_max", 60)?,
-        expect: take("expect_timeout", 600)?,
-        stop: take("stop_timeout", 1)?,
     };
     for (lower, low, upper, high) in [
         ("ping_every", timeouts.ping_every, "silent_after", timeouts.silent_after),
@@ -154,7 +152,6 @@ fn limits(mut section: Section<'_>, state_dir: &Path) -> Result<Limits, ConfigEr
     let limits = Limits {
         memory_output: section.take_or("memory_output", KIB * KIB, value::size)?,
         max_nar: section.take_or("max_nar", KIB * KIB * KIB * KIB, value::size)?,
-        log_line: section.take_or("log_line", 64 * KIB, value::size)?,
         spool_dir: section.take_or("spool_dir", state_dir.join("spool"), value::path)?,
     };
     section.finish()?;

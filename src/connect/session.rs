@@ -25,6 +25,10 @@ const MAX_KEPT: usize = 64 << 20;
 /// While the coordinator is gone, the client is told so this often.
 const REMINDER: Duration = Duration::from_secs(60);
 
+/// How much longer the pause is before each further try at the same request, and how often it grows.
+const AGAIN_PAUSE: Duration = Duration::from_millis(500);
+const AGAIN_PAUSES: u32 = 10;
+
 /// Why a session ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -95,6 +99,8 @@ struct Outgoing {
     complete: bool,
     /// Bytes of a NAR that the client already has.
     passed_on: u64,
+    /// How often the coordinator was lost over it.
+    losses: u32,
 }
 
 impl Session {
@@ -135,7 +141,7 @@ impl Session {
             } else if let Some(reply) = self.held.answer(&request) {
                 self.server.reply(&reply).await?;
             } else if let Request::Unknown(code) = request {
-                return self.refuse_unknown(code).await;
+                return self.relay(code).await;
             } else {
                 self.forward(request).await?;
             }
@@ -161,7 +167,8 @@ impl Session {
             self.options = Some(request.clone());
         }
         let complete = request.op().map(Op::stream) != Some(Stream::Upload);
-        let mut outgoing = Outgoing { request, upload: Vec::new(), bytes: 0, complete, passed_on: 0 };
+        let mut outgoing =
+            Outgoing { request, upload: Vec::new(), bytes: 0, complete, passed_on: 0, losses: 0 };
         loop {
             let failure = match self.exchange(&mut outgoing).await {
                 Ok(()) => return Ok(()),
@@ -176,6 +183,8 @@ impl Session {
                     return self.give_up(&mut outgoing, &why).await;
                 }
                 Failure::Lost(why) => {
+                    outgoing.losses += 1;
+                    self.pause(outgoing.losses).await?;
                     if let Err(why) = self.reconnect(&why).await? {
                         return self.give_up(&mut outgoing, &why).await;
                     }
@@ -310,6 +319,15 @@ impl Session {
         Ok(())
     }
 
+    /// A coordinator that is lost over the same request again and again is not asked at full speed.
+    async fn pause(&mut self, losses: u32) -> Result<(), SessionError> {
+        let pause = AGAIN_PAUSE * losses.saturating_sub(1).min(AGAIN_PAUSES);
+        tokio::select! {
+            () = sleep(pause) => Ok(()),
+            () = self.server.requests.gone() => Err(SessionError::Closed),
+        }
+    }
+
     /// Waits for a coordinator; says why there is none if it does not come. The client sees one line, and one more
     /// a minute.
     async fn reconnect(&mut self, why: &str) -> Result<Result<(), String>, SessionError> {
@@ -360,10 +378,45 @@ impl Session {
         Ok(self.server.flush().await?)
     }
 
-    async fn refuse_unknown(&mut self, code: u64) -> Result<(), SessionError> {
-        let text = format!("muster: the endpoint does not know operation {code} of the worker protocol");
-        self.server.error(&DaemonError::new(text)).await?;
-        Ok(self.server.flush().await?)
+    /// From here on bytes are passed on as they come: nobody here knows where the operation ends.
+    async fn relay(mut self, code: u64) -> Result<(), SessionError> {
+        let asked = async {
+            self.link().await?;
+            self.send(&Unit::Request(Request::Unknown(code).encode(&self.dialect))).await?;
+            self.next_unit().await
+        };
+        match asked.await {
+            Ok((Unit::Reply(_), _)) => {}
+            Ok((Unit::Error(why), _)) | Err(Failure::Final(why) | Failure::Lost(why)) => {
+                return self.refuse(&why).await;
+            }
+            Ok((unit, _)) => {
+                return self.refuse(&format!("muster: the coordinator sent a {} unit", unit.name())).await;
+            }
+            Err(Failure::Client(error)) => return Err(error),
+        }
+        let Some(Link { mut reader, mut writer }) = self.link else { return Ok(()) };
+        let (mut from, mut to) = self.server.into_parts();
+        let up = async {
+            let mut chunk = vec![0; DATA_CHUNK];
+            while let read @ 1.. = from.read(&mut chunk).await? {
+                writer.send(&Unit::Data(chunk[..read].to_vec())).await?;
+            }
+            Ok::<_, SessionError>(())
+        };
+        let down = async {
+            while let Ok(Some((Unit::Data(bytes), _))) = reader.recv().await {
+                to.write_all(&bytes).await?;
+                to.flush().await?;
+            }
+            Ok(())
+        };
+        tokio::select! { ended = up => ended, ended = down => ended }
+    }
+
+    async fn refuse(&mut self, why: &str) -> Result<(), SessionError> {
+        self.server.error(&DaemonError::new(why)).await?;
+        Ok(self.server.replies.flush().await?)
     }
 }
 

@@ -190,6 +190,7 @@ impl Driver {
             Effect::Cancel(attempt) => self.cancel(attempt),
             Effect::Answer(request, answer) => self.answer(request, answer),
             Effect::Say(request, text) => self.say(request, &text),
+            Effect::Wait(request, text) => self.wait(request, &text),
             Effect::Forget(build) => self.attempts.retain(|attempt, _| attempt.build != build),
             Effect::WakeAt(at) => self.wake_at = Some(at),
             Effect::FleetChanged => return self.write_lines(),
@@ -254,6 +255,12 @@ impl Driver {
         if let Some(waiting) = self.requests.get(&request) {
             tracing::info!(drv = %waiting.job.drv, "{text}");
             waiting.feed.say(text);
+        }
+    }
+
+    fn wait(&self, request: RequestId, text: &str) {
+        if let Some(waiting) = self.requests.get(&request) {
+            waiting.feed.wait(&waiting.job.drv, text);
         }
     }
 

@@ -143,7 +143,7 @@ impl Session {
                 Some(Stream::None) => self.ask_local_store(&request).await,
                 Some(Stream::Upload) => self.add_to_local_store(&request).await,
                 Some(Stream::Nar) => self.send_from_local_store(&request).await,
-                None => self.error(&format!("muster: the endpoint does not serve {}", request.name())).await,
+                None => self.relay(&request).await,
             },
         }
     }
@@ -240,12 +240,40 @@ impl Session {
             let _ = sink.shutdown().await;
             Ok::<(), LocalError>(())
         };
-        let (read, sent) = tokio::join!(read, send_nar(&mut nar, &mut self.writer));
+        let (read, sent) = tokio::join!(read, send_all(&mut nar, &mut self.writer));
         sent?;
         match read {
             Ok(()) => Ok(self.writer.send(&Unit::End).await?),
             Err(error) => self.error(&format!("muster: {error}")).await,
         }
+    }
+
+    /// Makes this connection a pipe between the client and the local daemon, for an operation whose end only they
+    /// know. A build hook has no use for any: it would be a build, in whatever guise, and wait for its own locks.
+    async fn relay(&mut self, request: &Request) -> Result<(), SessionError> {
+        let name = request.name();
+        if self.hello.build_hook {
+            return self.error(&format!("muster: the endpoint does not serve a build hook's {name}")).await;
+        }
+        let opened = async {
+            let mut daemon = self.world.local.private_daemon(Version::new(self.hello.protocol_minor)).await?;
+            if let Some(options) = &self.options {
+                daemon.call(options, &mut drop).await?;
+            }
+            Ok::<_, LocalError>(daemon)
+        };
+        let (mut from, mut to, _child) = match opened.await {
+            Ok(daemon) => daemon.into_parts(),
+            Err(error) => return self.error(&format!("muster: {error}")).await,
+        };
+        self.writer.send(&Unit::Reply(Vec::new())).await?;
+        to.write_all(&request.encode(&self.dialect)).await?;
+        to.flush().await?;
+        tokio::select! {
+            sent = send_all(&mut from, &mut self.writer) => sent,
+            received = receive_raw(&mut self.reader, &mut to) => received,
+        }?;
+        Err(SessionError::Closed)
     }
 
     async fn reply_or_error(&mut self, answered: Result<Reply, LocalError>) -> Result<(), SessionError> {
@@ -284,7 +312,19 @@ async fn receive_upload(
     Ok(())
 }
 
-async fn send_nar(
+async fn receive_raw(
+    reader: &mut LinkReader,
+    to: &mut (impl AsyncWriteExt + Unpin),
+) -> Result<(), SessionError> {
+    while let Some((unit, _)) = reader.recv().await? {
+        let Unit::Data(bytes) = unit else { return Err(SessionError::OutOfPlace(unit.name())) };
+        to.write_all(&bytes).await?;
+        to.flush().await?;
+    }
+    Ok(())
+}
+
+async fn send_all(
     from: &mut (impl AsyncReadExt + Unpin),
     writer: &mut LinkWriter,
 ) -> Result<(), SessionError> {

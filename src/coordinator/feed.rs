@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::domain::{BuildResult, PathInfo};
+use crate::domain::{BuildResult, PathInfo, StorePath};
 use crate::edge::spool::Nar;
-use crate::nix::logs::LogMessage;
+use crate::nix::logs::{LogMessage, activity};
 
 /// Log text that may wait for a client.
 const MAX_WAITING_BYTES: usize = 4 << 20;
@@ -23,6 +23,11 @@ pub struct Output {
     /// Its bytes.
     pub nar: Nar,
 }
+
+/// The activity of a request that waits; those of attempts have larger ids.
+const WAITING: u64 = 1;
+/// Nix's level of "building ..." lines.
+pub(super) const LEVEL_INFO: u64 = 3;
 
 /// How a request ends.
 #[derive(Debug, Clone)]
@@ -60,18 +65,39 @@ struct Queue {
     bytes: usize,
     left_out: usize,
     ending: Option<Ending>,
+    is_waiting: bool,
 }
 
 impl Feed {
     /// Adds a log message.
     pub fn log(&self, message: LogMessage) {
-        self.lock().push(message);
+        let mut queue = self.lock();
+        queue.stop_waiting();
+        queue.push(message);
+        drop(queue);
         self.shared.news.notify_one();
     }
 
     /// Says a line of our own.
     pub fn say(&self, text: &str) {
         self.log(LogMessage::Next(format!("muster: {text}\n").into()));
+    }
+
+    /// Shows, until the next news, that the build waits and for what.
+    pub fn wait(&self, drv: &StorePath, why: &str) {
+        let mut queue = self.lock();
+        queue.stop_waiting();
+        queue.is_waiting = true;
+        queue.push(LogMessage::StartActivity {
+            id: WAITING,
+            level: LEVEL_INFO,
+            kind: activity::BUILD_WAITING,
+            text: format!("{} {why}", drv.name()).into(),
+            fields: Vec::new(),
+            parent: 0,
+        });
+        drop(queue);
+        self.shared.news.notify_one();
     }
 
     /// Ends the feed; what waits is told first.
@@ -96,6 +122,12 @@ impl Feed {
 }
 
 impl Queue {
+    fn stop_waiting(&mut self) {
+        if std::mem::take(&mut self.is_waiting) {
+            self.push(LogMessage::StopActivity { id: WAITING });
+        }
+    }
+
     fn push(&mut self, message: LogMessage) {
         self.bytes += weight(&message);
         self.waiting.push_back(message);
@@ -132,4 +164,59 @@ fn weight(message: &LogMessage) -> usize {
     /// What a message costs beside its text.
     const OVERHEAD: usize = 64;
     OVERHEAD + message.as_line().map_or(0, |line| line.0.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(feed: &Feed) -> Vec<Told> {
+        std::iter::from_fn(|| feed.lock().pop()).collect()
+    }
+
+    #[test]
+    fn a_flood_drops_the_oldest_lines_says_how_many_and_keeps_the_ending() {
+        let feed = Feed::default();
+        let start = LogMessage::StartActivity {
+            id: 9,
+            level: 3,
+            kind: activity::BUILD,
+            text: "b".into(),
+            fields: Vec::new(),
+            parent: 0,
+        };
+        feed.log(start.clone());
+        for _ in 0..5000 {
+            feed.log(LogMessage::line(9, "x".repeat(1000)));
+        }
+        feed.log(LogMessage::line(9, "last"));
+        feed.end(Ending::Impossible("over".to_owned()));
+        assert!(feed.lock().bytes <= MAX_WAITING_BYTES);
+        let told = told(&feed);
+        assert!(
+            matches!(&told[0], Told::Log(LogMessage::Next(text)) if text.plain().contains("log lines left out"))
+        );
+        assert!(matches!(&told[1], Told::Log(message) if *message == start), "activities are kept");
+        let [.., Told::Log(line), Told::Ending(Ending::Impossible(_))] = &told[..] else {
+            panic!("{told:?}")
+        };
+        assert_eq!(*line, LogMessage::line(9, "last"));
+    }
+
+    #[test]
+    fn waiting_is_shown_until_the_next_news() {
+        let feed = Feed::default();
+        let drv = StorePath::from_base_name(&format!("{}-a.drv", "0".repeat(32))).expect("a path");
+        feed.wait(&drv, "waits for a slot");
+        feed.wait(&drv, "waits for another");
+        feed.log(LogMessage::line(9, "news"));
+        feed.log(LogMessage::line(9, "more"));
+        let shape = |told: Told| match told {
+            Told::Log(LogMessage::StartActivity { .. }) => "start",
+            Told::Log(LogMessage::StopActivity { .. }) => "stop",
+            _ => "line",
+        };
+        let shapes: Vec<_> = told(&feed).into_iter().map(shape).collect();
+        assert_eq!(shapes, ["start", "stop", "start", "stop", "line", "line"]);
+    }
 }

@@ -6,14 +6,12 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::feed::Feed;
+use super::feed::{Feed, LEVEL_INFO};
 use crate::domain::{AttemptId, BuilderName};
 use crate::nix::logs::{Field, LogMessage, activity, result};
 
 /// The builder's activities that are remembered; a build has one or two.
 const MAX_ACTIVITIES: usize = 64;
-/// Nix's level of "building ..." lines.
-const LEVEL_INFO: u64 = 3;
 
 /// One attempt's story. Clones tell the same one.
 #[derive(Clone)]

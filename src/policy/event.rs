@@ -105,6 +105,8 @@ pub enum Effect {
     Answer(RequestId, Answer),
     /// Say one line in the request's log.
     Say(RequestId, String),
+    /// It waits for its turn, and nothing is wrong: show why, without a line in the log.
+    Wait(RequestId, String),
     /// No request wants the build any more and no attempt runs: what the driver holds for it may go.
     Forget(BuildId),
     /// Send [`Event::Woke`] at that time, or soon after; replaces what was asked for before.

@@ -25,7 +25,7 @@ impl State {
             self.out.push(Effect::Join(request, AttemptId { build: id, number }));
         }
         if let Some(why) = &build.said {
-            self.out.push(Effect::Say(request, waiting::say(why, build, &self.fleet, now)));
+            self.out.push(waiting::effect(why, request, waiting::say(why, build, &self.fleet, now)));
         }
     }
 

@@ -184,12 +184,15 @@ impl State {
             return;
         }
         let line = waiting::say(&why, build, &self.fleet, now);
-        build.said = Some(why);
-        let line = match build.note.take() {
-            Some(note) => format!("{note}; {line}"),
-            None => line,
-        };
-        self.say(id, &line);
+        build.said = Some(why.clone());
+        match build.note.take() {
+            Some(note) => self.say(id, &format!("{note}; {line}")),
+            None => {
+                let effects =
+                    build.requests.iter().map(|request| waiting::effect(&why, *request, line.clone()));
+                self.out.extend(effects);
+            }
+        }
     }
 
     /// Why nothing runs for a build that is wanted.

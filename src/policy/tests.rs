@@ -180,10 +180,13 @@ impl World {
 
     fn pass(&mut self, seconds: f64) {
         let until = self.now + Duration::from_secs_f64(seconds);
+        let mut wakes = 0;
         while let Some(at) = self.wake.filter(|at| *at <= until) {
             self.now = at.max(self.now);
             self.wake = None;
             self.tell(Event::Woke);
+            wakes += 1;
+            assert!(wakes < 100_000, "it never sleeps");
         }
         self.now = until;
     }
@@ -225,7 +228,7 @@ impl World {
 
     fn lines(&mut self) -> Vec<String> {
         let line = |effect: Effect| match effect {
-            Effect::Say(_, line) => Some(line),
+            Effect::Say(_, line) | Effect::Wait(_, line) => Some(line),
             _ => None,
         };
         self.take().into_iter().filter_map(line).collect()

@@ -1,11 +1,12 @@
 //! Why a build waits, said when it changes and not again.
 
 use super::builds::Build;
+use super::event::Effect;
 use super::fleet::{Builder, Fleet, Health, Probe};
 use super::place::{seconds, unfit, words};
 use super::queue::{Group, Shape};
 use super::settings::Settings;
-use crate::domain::{BuilderName, Time};
+use crate::domain::{BuilderName, RequestId, Time};
 
 /// Why builds wait. What changes by itself, such as the seconds until something, is no part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,14 @@ pub(super) fn say(why: &Waiting, build: &Build, fleet: &Fleet, now: Time) -> Str
             let state = fleet.get(name).map_or_else(String::new, |builder| state(name, builder, now));
             format!("waits for {wanted}: {state}")
         }
+    }
+}
+
+/// Full slots are no news; everything else is for the log.
+pub(super) fn effect(why: &Waiting, request: RequestId, line: String) -> Effect {
+    match why {
+        Waiting::Busy => Effect::Wait(request, line),
+        _ => Effect::Say(request, line),
     }
 }
 

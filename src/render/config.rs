@@ -61,8 +61,6 @@ fn timeouts(timeouts: &Timeouts) -> Table {
     put(&mut table, "lost_after", duration(timeouts.lost_after));
     put(&mut table, "retry_min", duration(timeouts.retry_min));
     put(&mut table, "retry_max", duration(timeouts.retry_max));
-    put(&mut table, "expect_timeout", duration(timeouts.expect));
-    put(&mut table, "stop_timeout", duration(timeouts.stop));
     table
 }
 
@@ -70,7 +68,6 @@ fn limits(limits: &Limits) -> Table {
     let mut table = Table::new();
     put(&mut table, "memory_output", size(limits.memory_output));
     put(&mut table, "max_nar", size(limits.max_nar));
-    put(&mut table, "log_line", size(limits.log_line));
     put(&mut table, "spool_dir", text(&limits.spool_dir));
     table
 }

@@ -239,6 +239,7 @@ fn waits_between_losses(losses: usize) -> Vec<f64> {
         while started.is_empty() {
             world.pass(0.1);
             started = world.started();
+            assert!(world.now.since(before) < Duration::from_secs(600), "it never starts");
         }
         waits.push(world.now.since(before).as_secs_f64());
         world.end(started[0].0, lost());
@@ -297,6 +298,14 @@ fn a_builder_that_no_source_knows_finishes_what_it_has_and_goes() {
     assert_eq!(world.started(), []);
     world.end(attempt, done());
     assert_eq!(world.started(), []);
+    assert!(world.state.snapshot(world.now).builders.is_empty());
+}
+
+#[test]
+fn an_idle_builder_that_no_source_knows_goes_at_once() {
+    let mut world = World::of(1);
+    world.tell(Event::Vanished(name("b1")));
+    assert!(world.take().iter().any(|e| matches!(e, Effect::Cut(..))));
     assert!(world.state.snapshot(world.now).builders.is_empty());
 }
 

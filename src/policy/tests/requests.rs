@@ -122,8 +122,11 @@ fn who_joins_a_build_that_waits_hears_why_and_the_others_not_again() {
     world.take();
     let second = world.ask(1);
     let effects = world.take();
-    let says: Vec<_> = effects.iter().filter(|e| matches!(e, Effect::Say(..))).collect();
-    assert!(matches!(says[..], [Effect::Say(request, _)] if *request == second), "{says:?}");
+    let says: Vec<_> = effects.iter().filter(|e| matches!(e, Effect::Say(..) | Effect::Wait(..))).collect();
+    assert!(
+        matches!(says[..], [Effect::Say(request, _) | Effect::Wait(request, _)] if *request == second),
+        "{says:?}"
+    );
 }
 
 #[test]

@@ -133,6 +133,7 @@ impl Simulation {
 
     fn run(&mut self, hours: u64) {
         let end = Time::after_start(Duration::from_secs(hours * 3_600));
+        let mut idle = 0;
         while self.now < end && !(self.agenda.is_empty() && self.open.is_empty() && self.runs.is_empty()) {
             let next = self.agenda.first_key_value().map(|(key, _)| *key);
             let wake = self.wake.map(|at| (at.max(self.now), 0));
@@ -143,6 +144,8 @@ impl Simulation {
                     self.happen(event);
                 }
                 (_, Some((at, _))) => {
+                    idle = if at == self.now { idle + 1 } else { 0 };
+                    assert!(idle < 1_000, "it never sleeps");
                     self.now = at;
                     self.wake = None;
                     self.step(Event::Woke);
@@ -222,7 +225,7 @@ impl Simulation {
                 assert!(self.open.remove(&request), "{request:?} was not open");
                 assert!(self.answered.insert(request), "{request:?} was answered twice");
             }
-            Effect::Say(request, line) => {
+            Effect::Say(request, line) | Effect::Wait(request, line) => {
                 assert!(self.open.contains(&request), "{request:?} hears {line}");
             }
             Effect::Forget(build) => {
