@@ -288,10 +288,11 @@ impl Session {
         self.writer.send(&Unit::Reply(Vec::new())).await?;
         to.write_all(&request.encode(&self.dialect)).await?;
         to.flush().await?;
+        let mut down = std::pin::pin!(send_all(&mut from, &mut self.writer));
         tokio::select! {
-            sent = send_all(&mut from, &mut self.writer) => sent,
-            received = receive_raw(&mut self.reader, &mut to) => received,
-        }?;
+            ended = &mut down => ended?,
+            ended = receive_raw(&mut self.reader, to) => ended.and(down.await)?,
+        }
         Err(SessionError::Closed)
     }
 
@@ -333,14 +334,14 @@ async fn receive_upload(
 
 async fn receive_raw(
     reader: &mut LinkReader,
-    to: &mut (impl AsyncWriteExt + Unpin),
+    mut to: impl AsyncWriteExt + Unpin,
 ) -> Result<(), SessionError> {
     while let Some((unit, _)) = reader.recv().await? {
         let Unit::Data(bytes) = unit else { return Err(SessionError::OutOfPlace(unit.name())) };
         to.write_all(&bytes).await?;
         to.flush().await?;
     }
-    Ok(())
+    Ok(to.shutdown().await?)
 }
 
 async fn send_all(
