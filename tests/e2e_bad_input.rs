@@ -161,7 +161,11 @@ fn connect_with(stage: &Stage, bytes: &[u8]) -> (Option<i32>, Vec<u8>, String) {
     let mut stdin = child.stdin.take().expect("piped");
     // It may end before it has read everything.
     let _ = stdin.write_all(bytes);
-    drop(stdin);
+    // Kept open, so that it ends for what it heard; not for ever, should it not.
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(20));
+        drop(stdin);
+    });
     let output = child.wait_with_output().expect("it ends");
     (output.status.code(), output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
 }
