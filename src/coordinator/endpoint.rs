@@ -14,7 +14,7 @@ use super::feed::{Ending, Feed, Told};
 use super::job::Job;
 use super::local::LocalError;
 use super::{News, World, kept};
-use crate::domain::{BasicDerivation, Client, RequestId, StorePath};
+use crate::domain::{BasicDerivation, BuildResult, BuildStatus, Client, RequestId, StorePath};
 use crate::edge::link::{LinkError, LinkReader, LinkWriter, split};
 use crate::edge::pool::Lease;
 use crate::edge::spool::Nar;
@@ -132,14 +132,7 @@ impl Session {
                 let valid = self.world.local.valid_for_hook(&paths).await;
                 self.reply_or_error(valid.map(Reply::Paths)).await
             }
-            request if request.is_build() => {
-                let text = format!(
-                    "muster: the endpoint does not serve {}: it builds what stock Nix hands over derivation by \
-                     derivation. Build with the machines line in `builders`, without --store",
-                    request.name()
-                );
-                self.error(&text).await
-            }
+            request if request.is_build() => self.ensure(&request).await,
             request => match request.op().map(Op::stream) {
                 Some(Stream::None) => self.ask_local_store(&request).await,
                 Some(Stream::Upload) => self.add_to_local_store(&request).await,
@@ -147,6 +140,32 @@ impl Session {
                 None => self.relay(&request).await,
             },
         }
+    }
+
+    /// What asks for plain paths only is met where the local store has them. (`nix copy --from` begins so.)
+    async fn ensure(&mut self, request: &Request) -> Result<(), SessionError> {
+        let plain = |target: &String| self.dialect.dir.parse_path(target).ok();
+        let (paths, reply) = match request {
+            Request::EnsurePath { path } => (Some(vec![path.clone()]), Reply::Done(1)),
+            Request::BuildPaths { targets, .. } => (targets.iter().map(plain).collect(), Reply::Done(1)),
+            Request::BuildPathsWithResults { targets, .. } => {
+                let valid = BuildResult::verdict(BuildStatus::AlreadyValid, "");
+                let results = targets.iter().map(|target| (target.clone(), valid.clone()));
+                (targets.iter().map(plain).collect(), Reply::Results(results.collect()))
+            }
+            _ => (None, Reply::Nothing(())),
+        };
+        if let Some(paths) = paths
+            && self.world.local.all_valid(&paths).await.is_ok_and(|infos| infos.is_some())
+        {
+            return self.reply(&reply).await;
+        }
+        let text = format!(
+            "muster: the endpoint does not serve {} of anything that would have to be built: it builds what stock Nix \
+             hands over derivation by derivation. Build with the machines line in `builders`, without --store",
+            request.name()
+        );
+        self.error(&text).await
     }
 
     async fn build(&mut self, drv: StorePath, derivation: BasicDerivation) -> Result<(), SessionError> {
@@ -286,10 +305,11 @@ impl Session {
         self.writer.send(&Unit::Reply(Vec::new())).await?;
         to.write_all(&request.encode(&self.dialect)).await?;
         to.flush().await?;
+        let mut down = std::pin::pin!(send_all(&mut from, &mut self.writer));
         tokio::select! {
-            sent = send_all(&mut from, &mut self.writer) => sent,
-            received = receive_raw(&mut self.reader, &mut to) => received,
-        }?;
+            ended = &mut down => ended?,
+            ended = receive_raw(&mut self.reader, to) => ended.and(down.await)?,
+        }
         Err(SessionError::Closed)
     }
 
@@ -331,14 +351,14 @@ async fn receive_upload(
 
 async fn receive_raw(
     reader: &mut LinkReader,
-    to: &mut (impl AsyncWriteExt + Unpin),
+    mut to: impl AsyncWriteExt + Unpin,
 ) -> Result<(), SessionError> {
     while let Some((unit, _)) = reader.recv().await? {
         let Unit::Data(bytes) = unit else { return Err(SessionError::OutOfPlace(unit.name())) };
         to.write_all(&bytes).await?;
         to.flush().await?;
     }
-    Ok(())
+    Ok(to.shutdown().await?)
 }
 
 async fn send_all(
