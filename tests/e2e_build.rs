@@ -181,6 +181,22 @@ fn two_clients_with_stores_of_their_own_build_the_same_thing_once() {
 }
 
 #[test]
+#[ignore = "takes the throw-away store of a root file system"]
+fn through_the_nix_daemon_it_is_all_the_same_for_anybody() {
+    let Some(stage) = Stage::behind_daemon(2, 2) else { return };
+    let outcome = stage.build(&graph(6, "sleep 0.1")).wait().succeeds();
+    (0..6).for_each(|n| assert_eq!(stage.text(&format!("d{n}")), text(n)));
+    outcome.says_once(&["d0> line of d0"]);
+    assert_eq!(stage.status().totals.succeeded, 6);
+
+    let mut client = stage.build(&[Drv::new("endless", "echo seen; sleep 1000; echo > $out")]);
+    client.prints("seen");
+    client.interrupt();
+    let gone = || stage.build_processes().is_empty() && stage.status().builds.is_empty();
+    wait_until("the build is cancelled", Duration::from_secs(1), gone);
+}
+
+#[test]
 fn no_nix_but_the_client_s_own_runs_on_a_build_s_path() {
     let Some(stage) = Stage::of(2, 3) else { return };
     let client = stage.build(&graph(20, "sleep 0.1"));
