@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use support::stage::MUSTER;
-use support::{Drv, PATIENCE, Stage, proc};
+use support::{Drv, PATIENCE, Stage, proc, wait_for};
 
 /// More than a coordinator with two builders and a few builds ever needs.
 const ENOUGH_KIB: u64 = 64 << 10;
@@ -161,13 +161,10 @@ fn connect_with(stage: &Stage, bytes: &[u8]) -> (Option<i32>, Vec<u8>, String) {
     let mut stdin = child.stdin.take().expect("piped");
     // It may end before it has read everything.
     let _ = stdin.write_all(bytes);
-    // Kept open, so that it ends for what it heard; not for ever, should it not.
-    std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(20));
-        drop(stdin);
-    });
-    let output = child.wait_with_output().expect("it ends");
-    (output.status.code(), output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
+    let ended = wait_for("connect ends by itself", PATIENCE, || child.try_wait().expect("our child"));
+    drop(stdin);
+    let output = child.wait_with_output().expect("it has ended");
+    (ended.code(), output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 fn words(words: &[u64]) -> Vec<u8> {

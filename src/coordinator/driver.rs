@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
@@ -85,7 +85,9 @@ impl World {
         let pool = Pool::new(transport, store_dir.clone(), config.timeouts.connect, tracker.clone());
         let spool = Spool::new(&config.limits.spool_dir, config.limits.memory_output);
         let allowed = users::allowed(&config.endpoint.allow);
-        Arc::new(Self { config, store_dir, local: LocalStore::new(pool), spool, allowed, tracker, news })
+        let (kept, reaches) = Default::default();
+        let local = LocalStore::new(pool);
+        Arc::new(Self { config, store_dir, local, spool, kept, reaches, allowed, tracker, news })
     }
 }
 
@@ -208,7 +210,9 @@ impl Driver {
             world.config.timeouts.connect,
             world.tracker.clone(),
         );
-        self.reaches.insert(builder.spec.name.clone(), Arc::new(reach));
+        let reach = Arc::new(reach);
+        world.reaches.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&reach));
+        self.reaches.insert(builder.spec.name.clone(), reach);
         self.step(Event::Found(builder.spec.clone()))
     }
 
