@@ -47,12 +47,12 @@ pub enum RunError {
     #[error("cannot make a machines line: {0}")]
     Line(#[from] BadEndpoint),
     /// A file for Nix or for `connect` cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {why}", path.display())]
     File {
         /// Which file.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        why: std::io::Error,
     },
 }
 
@@ -338,7 +338,7 @@ impl Driver {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), RunError> {
-    files::replace(path, text).map_err(|source| RunError::File { path: path.to_owned(), source })
+    files::replace(path, text).map_err(|why| RunError::File { path: path.to_owned(), why })
 }
 
 fn settings(config: &Config) -> Settings {
