@@ -2,7 +2,8 @@
 
 mod support;
 
-use support::{Drv, Stage, proc};
+use rustix::process::Signal;
+use support::{Drv, PATIENCE, Stage, proc, wait_until};
 
 const MIB: usize = 1 << 20;
 
@@ -17,6 +18,23 @@ fn large_inputs_and_outputs_pass_through_in_little_memory() {
     assert_eq!(size, 100 * MIB as u64);
     let (_, most) = proc::memory(stage.coordinator_pid());
     assert!(most < 64 << 10, "the coordinator needed {most} KiB");
+}
+
+#[test]
+fn a_client_that_does_not_read_its_log_holds_up_nobody_and_costs_little_memory() {
+    let Some(stage) = Stage::of(1, 1) else { return };
+    let script = "echo seen; sleep 1; yes 0123456789012345678901234567890123456789 | head -n 100000; echo last; echo > $out";
+    let mut client = stage.build(&[Drv::new("chatty", script)]);
+    client.prints("seen");
+    let readers: Vec<_> = client.hooks().into_iter().chain(client.connects()).collect();
+    readers.iter().for_each(|reader| proc::signal(reader.pid, Signal::STOP));
+    wait_until("it is built all the same", PATIENCE, || stage.status().totals.succeeded == 1);
+    let (_, most) = proc::memory(stage.coordinator_pid());
+    assert!(most < 64 << 10, "the coordinator needed {most} KiB");
+    readers.iter().for_each(|reader| proc::signal(reader.pid, Signal::CONT));
+    let outcome = client.wait().succeeds();
+    outcome.says_once(&["log lines left out"]);
+    outcome.says_once(&["chatty> last"]);
 }
 
 #[test]
