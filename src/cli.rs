@@ -291,8 +291,11 @@ mod tests {
     }
 
     #[test]
-    fn connect_is_hidden_from_help() {
+    fn what_only_programs_start_is_hidden_from_help() {
         let help = Cli::command().render_long_help().to_string();
-        assert!(!help.contains("connect  ") && help.contains("check-config"), "{help}");
+        assert!(
+            !help.contains("connect  ") && !help.contains("bench") && help.contains("check-config"),
+            "{help}"
+        );
     }
 }
