@@ -5,6 +5,8 @@ pub mod ancestry;
 pub mod channel;
 pub mod clock;
 pub mod control;
+pub mod discover;
+pub mod edit;
 pub mod environment;
 pub mod files;
 pub mod link;

@@ -15,7 +15,12 @@ const DAEMON_SOCKET: &str = "/nix/var/nix/daemon-socket/socket";
 pub(super) fn of_builder(config: &Config, builder: &Builder) -> Transport {
     let BuilderUri::Process { root, program } = &builder.uri;
     let program = program.as_ref().unwrap_or(&config.nix_daemon).clone();
-    Transport::Process(DaemonProcess { program, store: Some(format!("local?root={}", encode(root))) })
+    Transport::Process(DaemonProcess { program, store: Some(store_below(root)) })
+}
+
+/// The store of an embedded builder.
+pub(super) fn store_below(root: &Path) -> String {
+    format!("local?root={}", encode(root))
 }
 
 /// How the local store is reached.
@@ -33,7 +38,7 @@ pub(super) fn of_local_store(config: &Config) -> Transport {
 }
 
 /// As a value of a store URI's query: Nix cuts it at `&`, and from 2.34 on takes ASCII only.
-fn encode(path: &Path) -> String {
+pub(super) fn encode(path: &Path) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte);
     let encode = |&byte: &u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     path.as_os_str().as_bytes().iter().map(encode).collect()
