@@ -15,6 +15,7 @@ mod feed;
 mod fixtures;
 mod install;
 mod job;
+mod kept;
 mod lines;
 mod local;
 mod narration;
@@ -26,7 +27,7 @@ mod transport;
 mod upload;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -64,6 +65,9 @@ struct World {
     store_dir: StoreDir,
     local: local::LocalStore,
     spool: Spool,
+    kept: kept::Kept,
+    /// All builders, for those who ask them all.
+    reaches: Mutex<Vec<Arc<reach::Reach>>>,
     /// The users who may use the endpoint.
     allowed: BTreeSet<u32>,
     tracker: TaskTracker,

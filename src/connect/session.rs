@@ -402,7 +402,7 @@ impl Session {
             while let read @ 1.. = from.read(&mut chunk).await? {
                 writer.send(&Unit::Data(chunk[..read].to_vec())).await?;
             }
-            Ok::<_, SessionError>(())
+            Ok::<_, SessionError>(writer.finish()?)
         };
         let down = async {
             while let Ok(Some((Unit::Data(bytes), _))) = reader.recv().await {
@@ -411,7 +411,11 @@ impl Session {
             }
             Ok(())
         };
-        tokio::select! { ended = up => ended, ended = down => ended }
+        let mut down = std::pin::pin!(down);
+        tokio::select! {
+            ended = &mut down => ended,
+            ended = up => ended.and(down.await),
+        }
     }
 
     async fn refuse(&mut self, why: &str) -> Result<(), SessionError> {

@@ -364,18 +364,21 @@ fn a_path_of_another_store_is_refused_by_name() {
 }
 
 #[test]
-fn a_message_beyond_its_budget_is_refused_before_it_is_here() {
+fn a_path_that_claims_to_be_long_is_refused_before_it_is_here() {
     let dialect = Dialect { dir: StoreDir::default(), version: Version::OURS };
-    let mut bytes = Vec::from(wire::encode(&(31u64, 5u64), &dialect));
-    let long = wire::encode(&"a".repeat(100), &dialect);
-    for _ in 0..5 {
-        bytes.extend(&long);
-    }
-    // A string of another kind where a path is due, then one that claims more than there can be.
-    assert!(Request::decode(&bytes, &dialect).is_err());
     let claims = wire::encode(&(1u64, wire::PATH_MAX + 1), &dialect);
     let said = Request::decode(&claims, &dialect).map_err(|error| error.to_string());
     assert_eq!(said, Err("IsValidPath.path: it claims a length of 4097, and 4096 is the limit".to_owned()));
+}
+
+#[test]
+fn fields_that_are_fine_one_by_one_may_be_too_much_together() {
+    let dialect = Dialect { dir: StoreDir::default(), version: Version::OURS };
+    let word = "a".repeat(wire::WORD_MAX as usize);
+    let words = vec![word; (wire::MESSAGE_MAX / wire::WORD_MAX) as usize];
+    let bytes = wire::encode(&words, &dialect);
+    let said = wire::decode::<Vec<String>>(&bytes, &dialect, "test").map_err(|error| error.to_string());
+    assert_eq!(said, Err("test.message: the message is longer than 67108864 bytes".to_owned()));
 }
 
 #[test]
