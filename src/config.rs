@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::cli::Settings;
 use crate::domain::{BuilderSpec, Feature, StoreDir, System};
 
-pub use uri::{BadBuilderUri, BadLocalStore, BuilderUri, LocalStore};
+pub use uri::{BadBuilderUri, BadLocalStore, BuilderUri, LocalStore, SshScheme, SshUri};
 
 /// What `connect` needs to know lies beside the endpoint's socket, in a file of this name.
 pub const NOTICE: &str = "endpoint.json";

@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::domain::{AttemptId, AttemptOutcome, Client, RequestId, StoreDir};
 use crate::edge::spool::Spool;
+use crate::edge::ssh::SocketDir;
 use crate::policy::{Event, Snapshot};
 
 pub use driver::{Listeners, run};
@@ -51,6 +52,8 @@ struct World {
     store_dir: StoreDir,
     local: local::LocalStore,
     spool: Spool,
+    /// Where ssh's masters listen.
+    ssh_sockets: Arc<SocketDir>,
     /// The users who may use the endpoint.
     allowed: BTreeSet<u32>,
     tracker: TaskTracker,

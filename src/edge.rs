@@ -13,5 +13,6 @@ pub mod pool;
 pub mod process;
 pub mod signals;
 pub mod spool;
+pub mod ssh;
 pub mod stdio;
 pub mod users;

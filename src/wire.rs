@@ -5,4 +5,5 @@
 
 pub mod control;
 pub mod link;
+pub mod mux;
 pub mod notice;

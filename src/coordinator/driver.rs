@@ -22,6 +22,7 @@ use crate::config::{Builder, Config, NOTICE};
 use crate::domain::{AttemptId, BuilderName, RequestId, Time};
 use crate::edge::pool::Pool;
 use crate::edge::spool::Spool;
+use crate::edge::ssh::SocketDir;
 use crate::edge::{clock, files, users};
 use crate::nix::machines::BadEndpoint;
 use crate::policy::{Answer, Effect, Event, Settings, State};
@@ -59,7 +60,7 @@ pub enum RunError {
 /// Serves until `shutdown`; then ends in under two seconds, whatever hangs. Clients wait for the next coordinator.
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
     let (news, heard) = mpsc::channel(NEWS_WAITING);
-    let world = World::new(config, news);
+    let world = World::new(config, news)?;
     let mut driver = Driver::new(Arc::clone(&world));
     driver.write_notice().await?;
     driver.write_lines()?;
@@ -78,14 +79,17 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
 }
 
 impl World {
-    fn new(config: Config, news: mpsc::Sender<News>) -> Arc<Self> {
+    fn new(config: Config, news: mpsc::Sender<News>) -> Result<Arc<Self>, RunError> {
         let tracker = TaskTracker::new();
         let store_dir = config.store_dir.clone();
         let transport = transport::of_local_store(&config);
         let pool = Pool::new(transport, store_dir.clone(), config.timeouts.connect, tracker.clone());
         let spool = Spool::new(&config.limits.spool_dir, config.limits.memory_output);
         let allowed = users::allowed(&config.endpoint.allow);
-        Arc::new(Self { config, store_dir, local: LocalStore::new(pool), spool, allowed, tracker, news })
+        let ssh_sockets = SocketDir::below(&config.runtime_dir)
+            .map_err(|source| RunError::File { path: config.runtime_dir.join("ssh"), source })?;
+        let (local, ssh_sockets) = (LocalStore::new(pool), Arc::new(ssh_sockets));
+        Ok(Arc::new(Self { config, store_dir, local, spool, ssh_sockets, allowed, tracker, news }))
     }
 }
 
@@ -203,7 +207,7 @@ impl Driver {
         let world = &self.world;
         let reach = Reach::new(
             builder.spec.clone(),
-            transport::of_builder(&world.config, builder),
+            transport::of_builder(world, builder),
             world.store_dir.clone(),
             world.config.timeouts.connect,
             world.tracker.clone(),

@@ -11,8 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::channel::{OpenError, Reader, Transport, Writer};
-use super::process::Reaped;
+use super::channel::{Behind, OpenError, Reader, Transport, Writer};
 use crate::domain::StoreDir;
 use crate::nix::client::{self, Client};
 use crate::nix::handshake::HandshakeError;
@@ -25,6 +24,8 @@ pub type Daemon = Client<Reader, Writer>;
 const KEPT_FOR: Duration = Duration::from_secs(600);
 /// Idle channels beyond this are closed.
 const MAX_IDLE: usize = 8;
+/// For the last words of a program that is no daemon.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// Why no daemon could be had.
 #[derive(Debug, thiserror::Error)]
@@ -67,9 +68,9 @@ pub struct Pool {
 }
 
 struct Entry {
-    // Before `child`: its pipes must be closed when the child is waited for.
+    // Before `behind`: its pipes must be closed when a child is waited for.
     daemon: Daemon,
-    child: Option<Reaped>,
+    behind: Option<Behind>,
     opened: Instant,
 }
 
@@ -97,7 +98,13 @@ impl Pool {
         }
         let opening = timeout(self.patience, self.open());
         tokio::select! {
-            opened = opening => Ok(self.lease(opened.map_err(|_| CheckoutError::Timeout(self.patience))??)),
+            opened = opening => match opened {
+                Ok(entry) => Ok(self.lease(entry?)),
+                Err(_) => {
+                    self.transport.doubt();
+                    Err(CheckoutError::Timeout(self.patience))
+                }
+            },
             reason = self.was_cut() => Err(CheckoutError::Cut(reason)),
         }
     }
@@ -121,12 +128,20 @@ impl Pool {
 
     async fn open(&self) -> Result<Entry, CheckoutError> {
         let channel = self.transport.open(&self.tracker).await?;
-        let said = |child: &Option<Reaped>| child.as_ref().map(Reaped::last_words).unwrap_or_default();
-        let handshake = Client::handshake(channel.reader, channel.writer, self.store_dir.clone()).await;
-        let mut daemon =
-            handshake.map_err(|error| CheckoutError::Handshake { error, said: said(&channel.child) })?;
+        let behind = channel.behind;
+        let mut daemon = match Client::handshake(channel.reader, channel.writer, self.store_dir.clone()).await
+        {
+            Ok(daemon) => daemon,
+            Err(error) => {
+                let said = match &behind {
+                    Some(behind) => behind.settled(LAST_WORDS).await,
+                    None => String::new(),
+                };
+                return Err(CheckoutError::Handshake { error, said });
+            }
+        };
         daemon.set_options(&options()).await?;
-        Ok(Entry { daemon, child: channel.child, opened: Instant::now() })
+        Ok(Entry { daemon, behind, opened: Instant::now() })
     }
 
     fn lease(self: &Arc<Self>, entry: Entry) -> Lease {
@@ -169,7 +184,7 @@ pub struct Lease {
 impl Lease {
     /// The last words of the program behind the channel; empty where it said nothing.
     pub fn last_words(&self) -> String {
-        self.entry().child.as_ref().map(Reaped::last_words).unwrap_or_default()
+        self.entry().behind.as_ref().map(Behind::last_words).unwrap_or_default()
     }
 
     /// The channel is closed after this use, since what happens on it concerns nobody else.
