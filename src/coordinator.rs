@@ -10,6 +10,7 @@ mod driver;
 mod endpoint;
 mod feed;
 mod job;
+mod kept;
 mod lines;
 mod local;
 mod narration;
@@ -19,7 +20,7 @@ mod transport;
 mod upload;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -54,6 +55,9 @@ struct World {
     spool: Spool,
     /// Where ssh's masters listen.
     ssh_sockets: Arc<SocketDir>,
+    kept: kept::Kept,
+    /// All builders, for those who ask them all.
+    reaches: Mutex<Vec<Arc<reach::Reach>>>,
     /// The users who may use the endpoint.
     allowed: BTreeSet<u32>,
     tracker: TaskTracker,

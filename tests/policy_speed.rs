@@ -87,7 +87,7 @@ impl Bench {
         self.step(Event::Reached(attempt, Stage::Building));
         self.step(Event::Reached(attempt, Stage::Fetching));
         let lost = AttemptOutcome::Lost { stage: Stage::Fetching, reason: "connection closed".to_owned() };
-        let done = AttemptOutcome::Done(BuildResult::failure(BuildStatus::Built, ""));
+        let done = AttemptOutcome::Done(BuildResult::verdict(BuildStatus::Built, ""));
         self.step(Event::Ended(attempt, if number.is_multiple_of(50) { lost } else { done }));
     }
 }

@@ -141,7 +141,7 @@ impl Session {
             } else if let Some(reply) = self.held.answer(&request) {
                 self.server.reply(&reply).await?;
             } else if let Request::Unknown(code) = request {
-                return self.refuse_unknown(code).await;
+                return self.relay(code).await;
             } else {
                 self.forward(request).await?;
             }
@@ -378,10 +378,49 @@ impl Session {
         Ok(self.server.flush().await?)
     }
 
-    async fn refuse_unknown(&mut self, code: u64) -> Result<(), SessionError> {
-        let text = format!("muster: the endpoint does not know operation {code} of the worker protocol");
-        self.server.error(&DaemonError::new(text)).await?;
-        Ok(self.server.flush().await?)
+    /// From here on bytes are passed on as they come: nobody here knows where the operation ends.
+    async fn relay(mut self, code: u64) -> Result<(), SessionError> {
+        let asked = async {
+            self.link().await?;
+            self.send(&Unit::Request(Request::Unknown(code).encode(&self.dialect))).await?;
+            self.next_unit().await
+        };
+        match asked.await {
+            Ok((Unit::Reply(_), _)) => {}
+            Ok((Unit::Error(why), _)) | Err(Failure::Final(why) | Failure::Lost(why)) => {
+                return self.refuse(&why).await;
+            }
+            Ok((unit, _)) => {
+                return self.refuse(&format!("muster: the coordinator sent a {} unit", unit.name())).await;
+            }
+            Err(Failure::Client(error)) => return Err(error),
+        }
+        let Some(Link { mut reader, mut writer }) = self.link else { return Ok(()) };
+        let (mut from, mut to) = self.server.into_parts();
+        let up = async {
+            let mut chunk = vec![0; DATA_CHUNK];
+            while let read @ 1.. = from.read(&mut chunk).await? {
+                writer.send(&Unit::Data(chunk[..read].to_vec())).await?;
+            }
+            Ok::<_, SessionError>(writer.finish()?)
+        };
+        let down = async {
+            while let Ok(Some((Unit::Data(bytes), _))) = reader.recv().await {
+                to.write_all(&bytes).await?;
+                to.flush().await?;
+            }
+            Ok(())
+        };
+        let mut down = std::pin::pin!(down);
+        tokio::select! {
+            ended = &mut down => ended,
+            ended = up => ended.and(down.await),
+        }
+    }
+
+    async fn refuse(&mut self, why: &str) -> Result<(), SessionError> {
+        self.server.error(&DaemonError::new(why)).await?;
+        Ok(self.server.replies.flush().await?)
     }
 }
 

@@ -188,7 +188,7 @@ impl Attempt {
                     built.info.nar_hash,
                     known.nar_hash
                 );
-                return Err(AttemptOutcome::Failed(BuildResult::failure(
+                return Err(AttemptOutcome::Failed(BuildResult::verdict(
                     BuildStatus::NotDeterministic,
                     text,
                 )));

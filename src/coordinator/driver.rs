@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
@@ -48,12 +48,12 @@ pub enum RunError {
     #[error("cannot make a machines line: {0}")]
     Line(#[from] BadEndpoint),
     /// A file for Nix or for `connect` cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {why}", path.display())]
     File {
         /// Which file.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        why: std::io::Error,
     },
 }
 
@@ -87,9 +87,12 @@ impl World {
         let spool = Spool::new(&config.limits.spool_dir, config.limits.memory_output);
         let allowed = users::allowed(&config.endpoint.allow);
         let ssh_sockets = SocketDir::below(&config.runtime_dir)
-            .map_err(|source| RunError::File { path: config.runtime_dir.join("ssh"), source })?;
+            .map_err(|why| RunError::File { path: config.runtime_dir.join("ssh"), why })?;
+        let (kept, reaches) = Default::default();
         let (local, ssh_sockets) = (LocalStore::new(pool), Arc::new(ssh_sockets));
-        Ok(Arc::new(Self { config, store_dir, local, spool, ssh_sockets, allowed, tracker, news }))
+        let world =
+            Self { config, store_dir, local, spool, ssh_sockets, kept, reaches, allowed, tracker, news };
+        Ok(Arc::new(world))
     }
 }
 
@@ -212,7 +215,9 @@ impl Driver {
             world.config.timeouts.connect,
             world.tracker.clone(),
         );
-        self.reaches.insert(builder.spec.name.clone(), Arc::new(reach));
+        let reach = Arc::new(reach);
+        world.reaches.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&reach));
+        self.reaches.insert(builder.spec.name.clone(), reach);
         self.step(Event::Found(builder.spec.clone()))
     }
 
@@ -338,7 +343,7 @@ impl Driver {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), RunError> {
-    files::replace(path, text).map_err(|source| RunError::File { path: path.to_owned(), source })
+    files::replace(path, text).map_err(|why| RunError::File { path: path.to_owned(), why })
 }
 
 fn settings(config: &Config) -> Settings {

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::feed::{Ending, Feed, Told};
 use super::job::Job;
 use super::local::LocalError;
-use super::{News, World};
-use crate::domain::{BasicDerivation, Client, RequestId, StorePath};
+use super::{News, World, kept};
+use crate::domain::{BasicDerivation, BuildResult, BuildStatus, Client, RequestId, StorePath};
 use crate::edge::link::{LinkError, LinkReader, LinkWriter, split};
 use crate::edge::pool::Lease;
+use crate::edge::spool::Nar;
 use crate::nix::client::Error;
 use crate::nix::handshake::Version;
 use crate::nix::ops::{Op, Reply, Request, Stream};
@@ -131,21 +132,40 @@ impl Session {
                 let valid = self.world.local.valid_for_hook(&paths).await;
                 self.reply_or_error(valid.map(Reply::Paths)).await
             }
-            request if request.is_build() => {
-                let text = format!(
-                    "muster: the endpoint does not serve {}: it builds what stock Nix hands over derivation by \
-                     derivation. Build with the machines line in `builders`, without --store",
-                    request.name()
-                );
-                self.error(&text).await
-            }
+            request if request.is_build() => self.ensure(&request).await,
             request => match request.op().map(Op::stream) {
                 Some(Stream::None) => self.ask_local_store(&request).await,
                 Some(Stream::Upload) => self.add_to_local_store(&request).await,
                 Some(Stream::Nar) => self.send_from_local_store(&request).await,
-                None => self.error(&format!("muster: the endpoint does not serve {}", request.name())).await,
+                None => self.relay(&request).await,
             },
         }
+    }
+
+    /// What asks for plain paths only is met where the local store has them. (`nix copy --from` begins so.)
+    async fn ensure(&mut self, request: &Request) -> Result<(), SessionError> {
+        let plain = |target: &String| self.dialect.dir.parse_path(target).ok();
+        let (paths, reply) = match request {
+            Request::EnsurePath { path } => (Some(vec![path.clone()]), Reply::Done(1)),
+            Request::BuildPaths { targets, .. } => (targets.iter().map(plain).collect(), Reply::Done(1)),
+            Request::BuildPathsWithResults { targets, .. } => {
+                let valid = BuildResult::verdict(BuildStatus::AlreadyValid, "");
+                let results = targets.iter().map(|target| (target.clone(), valid.clone()));
+                (targets.iter().map(plain).collect(), Reply::Results(results.collect()))
+            }
+            _ => (None, Reply::Nothing(())),
+        };
+        if let Some(paths) = paths
+            && self.world.local.all_valid(&paths).await.is_ok_and(|infos| infos.is_some())
+        {
+            return self.reply(&reply).await;
+        }
+        let text = format!(
+            "muster: the endpoint does not serve {} of anything that would have to be built: it builds what stock Nix \
+             hands over derivation by derivation. Build with the machines line in `builders`, without --store",
+            request.name()
+        );
+        self.error(&text).await
     }
 
     async fn build(&mut self, drv: StorePath, derivation: BasicDerivation) -> Result<(), SessionError> {
@@ -180,6 +200,7 @@ impl Session {
                 }
                 Told::Ending(Ending::Impossible(text)) => return self.error(&text).await,
                 Told::Ending(Ending::Result(result, outputs)) => {
+                    self.world.kept.keep(self.hello.processes.hook, &outputs);
                     for output in outputs {
                         let unit = Unit::Output(wire::encode(&output.info, &self.dialect));
                         self.writer.send_with(&unit, output.nar.as_fd()).await?;
@@ -231,6 +252,11 @@ impl Session {
         let Request::NarFromPath { path } = request else {
             return self.error(&format!("muster: the endpoint does not serve {}", request.name())).await;
         };
+        if self.hello.build_hook
+            && let Some(nar) = kept::output(&self.world, self.hello.processes.hook, path).await
+        {
+            return self.send_nar(&nar).await;
+        }
         let (mut nar, mut sink) = tokio::io::duplex(DATA_CHUNK);
         let (local, path, limit) = (&self.world.local, path.clone(), self.world.config.limits.max_nar);
         let read = async move {
@@ -240,12 +266,51 @@ impl Session {
             let _ = sink.shutdown().await;
             Ok::<(), LocalError>(())
         };
-        let (read, sent) = tokio::join!(read, send_nar(&mut nar, &mut self.writer));
+        let (read, sent) = tokio::join!(read, send_all(&mut nar, &mut self.writer));
         sent?;
         match read {
             Ok(()) => Ok(self.writer.send(&Unit::End).await?),
             Err(error) => self.error(&format!("muster: {error}")).await,
         }
+    }
+
+    async fn send_nar(&mut self, nar: &Nar) -> Result<(), SessionError> {
+        let mut chunk = vec![0; DATA_CHUNK];
+        let mut at = 0;
+        while let read @ 1.. = nar.read_at(&mut chunk, at)? {
+            self.writer.send(&Unit::Data(chunk[..read].to_vec())).await?;
+            at += read as u64;
+        }
+        Ok(self.writer.send(&Unit::End).await?)
+    }
+
+    /// Makes this connection a pipe between the client and the local daemon, for an operation whose end only they
+    /// know. A build hook has no use for any: it would be a build, in whatever guise, and wait for its own locks.
+    async fn relay(&mut self, request: &Request) -> Result<(), SessionError> {
+        let name = request.name();
+        if self.hello.build_hook {
+            return self.error(&format!("muster: the endpoint does not serve a build hook's {name}")).await;
+        }
+        let opened = async {
+            let mut daemon = self.world.local.private_daemon(Version::new(self.hello.protocol_minor)).await?;
+            if let Some(options) = &self.options {
+                daemon.call(options, &mut drop).await?;
+            }
+            Ok::<_, LocalError>(daemon)
+        };
+        let (mut from, mut to, _child) = match opened.await {
+            Ok(daemon) => daemon.into_parts(),
+            Err(error) => return self.error(&format!("muster: {error}")).await,
+        };
+        self.writer.send(&Unit::Reply(Vec::new())).await?;
+        to.write_all(&request.encode(&self.dialect)).await?;
+        to.flush().await?;
+        let mut down = std::pin::pin!(send_all(&mut from, &mut self.writer));
+        tokio::select! {
+            ended = &mut down => ended?,
+            ended = receive_raw(&mut self.reader, to) => ended.and(down.await)?,
+        }
+        Err(SessionError::Closed)
     }
 
     async fn reply_or_error(&mut self, answered: Result<Reply, LocalError>) -> Result<(), SessionError> {
@@ -284,7 +349,19 @@ async fn receive_upload(
     Ok(())
 }
 
-async fn send_nar(
+async fn receive_raw(
+    reader: &mut LinkReader,
+    mut to: impl AsyncWriteExt + Unpin,
+) -> Result<(), SessionError> {
+    while let Some((unit, _)) = reader.recv().await? {
+        let Unit::Data(bytes) = unit else { return Err(SessionError::OutOfPlace(unit.name())) };
+        to.write_all(&bytes).await?;
+        to.flush().await?;
+    }
+    Ok(to.shutdown().await?)
+}
+
+async fn send_all(
     from: &mut (impl AsyncReadExt + Unpin),
     writer: &mut LinkWriter,
 ) -> Result<(), SessionError> {

@@ -144,8 +144,8 @@ pub struct BuildResult {
 }
 
 impl BuildResult {
-    /// A failure in our own words.
-    pub fn failure(status: BuildStatus, error: impl Into<String>) -> Self {
+    /// A verdict without a build behind it; `error` is empty on success.
+    pub fn verdict(status: BuildStatus, error: impl Into<String>) -> Self {
         Self {
             status,
             error: error.into(),

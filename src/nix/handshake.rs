@@ -117,18 +117,19 @@ pub(super) async fn greet<R, W>(
     from: &mut BufReader<R>,
     to: &mut BufWriter<W>,
     dir: StoreDir,
+    ours: Version,
 ) -> Result<Greeting, HandshakeError>
 where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
 {
-    let mut dialect = Dialect { dir, version: Version::OURS };
+    let mut dialect = Dialect { dir, version: ours };
     let mut hello = Encoder::new(&dialect);
-    hello.u64(MAGIC_CLIENT).u64(Version::OURS.to_wire());
+    hello.u64(MAGIC_CLIENT).u64(ours.to_wire());
     send(to, &hello.bytes).await?;
     expect_magic(from, MAGIC_SERVER).await?;
     let theirs = Version::from_wire(Decoder::new(from, &dialect, OPERATION).u64("version").await?)?;
-    dialect.version = theirs.min(Version::OURS);
+    dialect.version = theirs.min(ours);
     // The obsolete CPU affinity and reserved space.
     send(to, &[0; 16]).await?;
     let mut decoder = Decoder::new(from, &dialect, OPERATION);

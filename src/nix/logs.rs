@@ -373,15 +373,38 @@ fn strip_escapes(text: &str) -> String {
     plain
 }
 
-/// A control sequence ends with a letter or `~`; a hyperlink or title (`]`) with a bell or `ESC \`.
+/// A control sequence ends with a letter or `~`; a hyperlink or title (`]`) with a bell or
+/// `ESC \`; a character set (`(`) is one character.
 fn skip_escape(rest: &mut std::str::Chars<'_>) {
     match rest.next() {
+        Some('(' | ')') => drop(rest.next()),
         Some('[') => drop(rest.find(|c| ('@'..='~').contains(c))),
-        Some(']') => {
-            if rest.find(|c| matches!(c, '\x07' | '\x1b')) == Some('\x1b') {
-                rest.next();
-            }
-        }
+        Some(']') if rest.find(|c| matches!(c, '\x07' | '\x1b')) == Some('\x1b') => drop(rest.next()),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_sheds_what_only_a_terminal_understands() {
+        for (raw, plain) in [
+            ("\x1b[31;1merror:\x1b[0m no\tway\n", "error: no\tway\n"),
+            ("\x1b]8;;https://x\x1b\\link\x1b]8;;\x07 end\r", "link end"),
+            ("cut \x1b[31", "cut "),
+            ("cut \x1b", "cut "),
+            ("\x1b(Bé", "é"),
+        ] {
+            assert_eq!(Text::from(raw).plain(), plain, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_builders_line_is_found_in_its_result() {
+        let line = LogMessage::line(3, "hello");
+        assert_eq!(line.as_line().map(Text::to_string).as_deref(), Some("hello"));
+        assert_eq!(LogMessage::StopActivity { id: 3 }.as_line(), None);
     }
 }

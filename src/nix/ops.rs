@@ -13,6 +13,9 @@
 mod parts;
 mod table;
 
+#[cfg(test)]
+mod tests;
+
 use tokio::io::AsyncRead;
 
 pub use parts::{

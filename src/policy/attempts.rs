@@ -218,7 +218,7 @@ impl State {
 fn final_answer(attempt: AttemptId, builder: &BuilderName, outcome: AttemptOutcome) -> Answer {
     let mut result = match outcome {
         AttemptOutcome::Done(result) | AttemptOutcome::Failed(result) => result,
-        other => BuildResult::failure(BuildStatus::MiscFailure, words_of(&other)),
+        other => BuildResult::verdict(BuildStatus::MiscFailure, words_of(&other)),
     };
     result.error = format!("on {builder}: {}", result.error);
     Answer::Result { attempt, builder: builder.clone(), result }

@@ -245,7 +245,7 @@ mod tests {
     };
 
     fn failed(status: BuildStatus, text: &str) -> AttemptOutcome {
-        AttemptOutcome::Failed(BuildResult::failure(status, text))
+        AttemptOutcome::Failed(BuildResult::verdict(status, text))
     }
 
     fn refused(text: &str) -> AttemptOutcome {
@@ -283,9 +283,9 @@ mod tests {
     #[test]
     fn success_is_told_by_the_status_whoever_reports_it() {
         for status in [Built, Substituted, AlreadyValid, ResolvesToAlreadyValid] {
-            check(&AttemptOutcome::Done(BuildResult::failure(status, "")), FRESH, Success);
+            check(&AttemptOutcome::Done(BuildResult::verdict(status, "")), FRESH, Success);
         }
-        check(&AttemptOutcome::Done(BuildResult::failure(PermanentFailure, "")), FRESH, Final);
+        check(&AttemptOutcome::Done(BuildResult::verdict(PermanentFailure, "")), FRESH, Final);
     }
 
     #[test]

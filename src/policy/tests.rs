@@ -82,7 +82,7 @@ fn ask(number: u64) -> Ask {
 }
 
 fn result(status: BuildStatus, error: &str) -> BuildResult {
-    BuildResult::failure(status, error)
+    BuildResult::verdict(status, error)
 }
 
 fn done() -> AttemptOutcome {

@@ -1,0 +1,192 @@
+//! Peers that do not keep to the protocol. A build runs meanwhile and must not notice.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use support::stage::MUSTER;
+use support::{Drv, PATIENCE, Stage, proc, wait_for};
+
+/// More than a coordinator with two builders and a few builds ever needs.
+const ENOUGH_KIB: u64 = 64 << 10;
+
+/// A build that began before and ends after whatever `attack` does.
+fn nobody_else_notices(attack: impl FnOnce(&Stage)) {
+    let Some(stage) = Stage::of(2, 1) else { return };
+    let mut client = stage.build(&[Drv::new("bystander", "echo seen; sleep 1.5; echo well > $out")]);
+    client.prints("seen");
+    attack(&stage);
+    stage.build(&[Drv::new("another", "echo > $out")]).wait().succeeds();
+    let outcome = client.wait().succeeds();
+    assert!(outcome.lines_with(&["muster:"]).is_empty(), "{}", outcome.terminal);
+    assert_eq!(stage.faults.builds_of("bystander").len(), 1);
+    let (_, most) = proc::memory(stage.coordinator_pid());
+    assert!(most < ENOUGH_KIB, "the coordinator needed {most} KiB");
+}
+
+fn open(socket: &Path) -> UnixStream {
+    let stream = UnixStream::connect(socket).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
+/// Sends bytes and reads until the coordinator closes.
+fn is_closed_after(socket: &Path, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = open(socket);
+    // It may close before it has read everything.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            panic!("it keeps a peer that sent {bytes:?}")
+        }
+        _ => answer,
+    }
+}
+
+/// A unit of the connect protocol.
+fn unit(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len() + 1).expect("small").to_le_bytes();
+    [&length[..], &[kind], payload].concat()
+}
+
+fn hello() -> Vec<u8> {
+    let hello = muster::wire::link::Hello {
+        version: muster::wire::link::VERSION,
+        oldest: muster::wire::link::OLDEST,
+        line: None,
+        protocol_minor: 35,
+        build_hook: false,
+        processes: Default::default(),
+    };
+    muster::wire::link::Unit::Hello(hello).encode()
+}
+
+#[test]
+fn bytes_that_are_no_unit_end_the_connection_only() {
+    nobody_else_notices(|stage| {
+        let socket = stage.endpoint();
+        let random: Vec<u8> = (0..4096_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &random, &[0; 64], &[0xff; 64]] {
+            is_closed_after(&socket, bytes);
+            is_closed_after(&socket, &[hello(), bytes.to_vec()].concat());
+        }
+        // A unit of each kind with nothing in it, and with nonsense, where a request is due.
+        for kind in 0..=12 {
+            is_closed_after(&socket, &[hello(), unit(kind, b""), unit(kind, b"\xff\xff\xff\xff{")].concat());
+        }
+    });
+}
+
+#[test]
+fn requests_that_are_cut_off_or_claim_huge_lengths_end_the_connection_only() {
+    nobody_else_notices(|stage| {
+        let socket = stage.endpoint();
+        is_closed_after(&socket, &[hello(), u32::MAX.to_le_bytes().to_vec(), vec![4]].concat());
+        let huge = u64::MAX.to_le_bytes();
+        for op in [1_u64, 7, 19, 26, 31, 36, 38, 39, 44] {
+            let request = muster::wire::link::Unit::Request([op.to_le_bytes(), huge].concat()).encode();
+            is_closed_after(&socket, &[hello(), request].concat());
+        }
+        let whole = muster::wire::link::Unit::Request(vec![0; 1000]).encode();
+        for length in [1, 4, 5, 500, 1004] {
+            let mut stream = open(&socket);
+            stream.write_all(&[hello(), whole[..length].to_vec()].concat()).expect("sent");
+            stream.shutdown(Shutdown::Write).expect("open");
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+}
+
+#[test]
+fn two_hundred_idle_connections_are_nobody_s_trouble() {
+    nobody_else_notices(|stage| {
+        let endpoint: Vec<UnixStream> = (0..200).map(|_| open(&stage.endpoint())).collect();
+        let greeted = endpoint.iter().take(100);
+        greeted.for_each(|mut stream| stream.write_all(&hello()).expect("sent"));
+        let control: Vec<UnixStream> = (0..100).map(|_| open(&stage.path("run/control.sock"))).collect();
+        stage.build(&[Drv::new("meanwhile", "echo > $out")]).wait().succeeds();
+        drop((endpoint, control));
+    });
+}
+
+#[test]
+fn large_units_that_never_end_are_not_kept_in_memory() {
+    nobody_else_notices(|stage| {
+        let mut stream = open(&stage.endpoint());
+        stream.write_all(&hello()).expect("sent");
+        // As long as a unit may be, a few times side by side: what has come is kept, what is claimed is not.
+        let header = [(60_u32 << 20).to_le_bytes().to_vec(), vec![4]].concat();
+        let many: Vec<UnixStream> = (0..20)
+            .map(|_| {
+                let mut stream = open(&stage.endpoint());
+                stream.write_all(&[hello(), header.clone(), vec![0; 1000]].concat()).expect("sent");
+                stream
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(200));
+        drop(many);
+    });
+}
+
+#[test]
+fn nonsense_on_the_control_socket_is_answered_or_closed() {
+    nobody_else_notices(|stage| {
+        let socket = stage.path("run/control.sock");
+        let hello = muster::wire::control::encode_hello();
+        for bytes in [&b"\0\0\0\0\n"[..], b"{}\n", b"{\"muster\":\"control\",\"version\":0}\n"] {
+            is_closed_after(&socket, bytes);
+        }
+        let mut stream = open(&socket);
+        stream.write_all(&[&hello[..], b"{\"request\":\"dance\"}\n"].concat()).expect("sent");
+        stream.shutdown(Shutdown::Write).expect("open");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("text");
+        assert!(answer.contains("dance"), "{answer}");
+        is_closed_after(&socket, &[hello, vec![b'x'; 1 << 20]].concat());
+    });
+}
+
+/// What stock Nix would be told by its line's program, were it to speak like that.
+fn connect_with(stage: &Stage, bytes: &[u8]) -> (Option<i32>, Vec<u8>, String) {
+    let mut command = stage.command(MUSTER);
+    command.args(["connect", "--stdio", "--socket"]).arg(stage.endpoint());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    // It may end before it has read everything.
+    let _ = stdin.write_all(bytes);
+    let ended = wait_for("connect ends by itself", PATIENCE, || child.try_wait().expect("our child"));
+    drop(stdin);
+    let output = child.wait_with_output().expect("it has ended");
+    (ended.code(), output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn words(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+#[test]
+fn a_client_of_connect_that_talks_nonsense_is_told_so() {
+    const MAGIC: u64 = 0x6e69_7863;
+    const VERSION: u64 = 1 << 8 | 35;
+    nobody_else_notices(|stage| {
+        let (code, _, said) = connect_with(stage, b"SSH-2.0-OpenSSH_9.9\r\n");
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("client"), "{said}");
+        let (code, _, said) = connect_with(stage, &words(&[MAGIC, 1 << 8 | 10, 0, 0]));
+        assert_eq!(code, Some(1), "{said}");
+        // Operation 31 with a list that is longer than all the memory of the world.
+        let (code, _, said) = connect_with(stage, &words(&[MAGIC, VERSION, 0, 0, 31, u64::MAX]));
+        assert_eq!(code, Some(1), "{said}");
+        // An operation that nobody knows: the local daemon says so.
+        let (_, answer, said) = connect_with(stage, &words(&[MAGIC, VERSION, 0, 0, 4711]));
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains("invalid operation") && answer.contains("4711"), "{answer} {said}");
+    });
+}

@@ -1,0 +1,246 @@
+//! A coordinator that is killed, restarted, stopped or not there yet: it costs clients time, never a build.
+
+mod support;
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use support::{After, Builder, Client, Drv, Outcome, PATIENCE, Stage, What, When, proc, wait_until};
+
+/// Everything a coordinator may leave behind when it is told to end.
+const SOON: Duration = Duration::from_secs(2);
+
+/// A build that can be held while its inputs travel, before it starts, in its log, at its end, and while its outputs
+/// travel.
+fn victim(stage: &Stage) -> Drv {
+    let source = stage.path("source");
+    std::fs::write(&source, format!("{}@@upload@@", "x".repeat(300_000))).expect("room");
+    let script = r#"echo first; echo "@@"log@@; { echo "@@"output@@; cat $source; } > $out"#;
+    Drv::new("victim", script).with("source", &source.display().to_string())
+}
+
+/// The build must have succeeded, and its client have heard of one lost coordinator.
+#[track_caller]
+fn survived(outcome: Outcome) {
+    outcome.succeeds().says_once(&["lost the coordinator"]);
+}
+
+/// No daemon and no build of a coordinator that is gone.
+#[track_caller]
+fn nothing_is_left(stage: &Stage, limit: Duration) {
+    wait_until("no builder's daemon and no build is left", limit, || {
+        let daemons =
+            stage.processes().into_iter().filter(|process| process.line().contains("--option builders"));
+        daemons.chain(stage.build_processes()).next().is_none()
+    });
+}
+
+fn kill_during(when: When) {
+    let Some(mut stage) = Stage::of(2, 1) else { return };
+    let fault = stage.faults.arm(when, What::Hold, After::Back);
+    let client = stage.build(&[victim(&stage)]);
+    stage.faults.struck(&fault);
+    stage.kill_coordinator();
+    nothing_is_left(&stage, SOON);
+    stage.start_coordinator();
+    survived(client.wait());
+    assert!(stage.text("victim").starts_with("@@output@@\nxxx"));
+}
+
+#[test]
+fn killed_while_inputs_travel() {
+    kill_during(When::Upload);
+}
+
+#[test]
+fn killed_before_the_builder_has_heard_of_the_build() {
+    kill_during(When::Start);
+}
+
+#[test]
+fn killed_in_the_middle_of_a_build() {
+    kill_during(When::Log);
+}
+
+#[test]
+fn killed_before_it_hears_of_the_build_s_success() {
+    kill_during(When::End);
+}
+
+#[test]
+fn killed_while_it_fetches_the_outputs() {
+    kill_during(When::Output);
+}
+
+#[test]
+fn killed_while_a_build_is_queued() {
+    let Some(mut stage) = Stage::of(1, 1) else { return };
+    let mut first = stage.build(&[Drv::new("first", "echo seen; sleep 2; echo 1 > $out")]);
+    first.prints("seen");
+    let second = stage.build(&[Drv::new("second", "echo 2 > $out")]);
+    wait_until("the second build is queued", PATIENCE, || stage.status().builds.len() == 2);
+    stage.kill_coordinator();
+    stage.start_coordinator();
+    survived(first.wait());
+    survived(second.wait());
+}
+
+/// Holds the hook still from the middle of the build until the coordinator has handed over the outputs and is dead.
+/// Nobody takes its place: what the client needs, it must have.
+fn outputs_outlive_the_coordinator(script: &str, bytes: usize) {
+    let Some(mut stage) = Stage::of(1, 1) else { return };
+    let client = held_until_the_coordinator_is_dead(&mut stage, Drv::new("kept", script));
+    client.wait().succeeds();
+    assert_eq!(stage.text("kept").len(), bytes);
+}
+
+fn held_until_the_coordinator_is_dead(stage: &mut Stage, drv: Drv) -> Client {
+    let mut client = stage.build(&[drv]);
+    client.prints("seen");
+    let hooks = client.hooks();
+    assert!(!hooks.is_empty(), "no hook");
+    hooks.iter().for_each(|hook| proc::signal(hook.pid, Signal::STOP));
+    wait_until("the build is answered", PATIENCE, || stage.status().totals.succeeded == 1);
+    wait_until("connect holds the outputs", PATIENCE, || client.connects().iter().all(|it| idle(it.pid)));
+    stage.kill_coordinator();
+    hooks.iter().for_each(|hook| proc::signal(hook.pid, Signal::CONT));
+    client
+}
+
+/// Whether a process sleeps, twice in a row.
+fn idle(pid: i32) -> bool {
+    let sleeps = || proc::all().into_iter().any(|process| process.pid == pid && process.state == 'S');
+    let now = sleeps();
+    std::thread::sleep(Duration::from_millis(50));
+    now && sleeps()
+}
+
+#[test]
+fn killed_between_the_success_and_the_copying_of_small_outputs() {
+    outputs_outlive_the_coordinator("echo seen; sleep 1; echo small > $out", 6);
+}
+
+#[test]
+fn killed_between_the_success_and_the_copying_of_large_outputs() {
+    outputs_outlive_the_coordinator("echo seen; sleep 1; head -c 9000000 /dev/zero > $out", 9_000_000);
+}
+
+/// Nix 2.26 comes back for each output with a new connection, and may find another coordinator.
+#[test]
+fn killed_between_the_success_and_the_copying_of_several_outputs() {
+    let Some(mut stage) = Stage::of(2, 1) else { return };
+    let drv = Drv::new("kept", "echo seen; sleep 1; for o in $out $b $c; do echo $o > $o; done");
+    let client = held_until_the_coordinator_is_dead(&mut stage, drv.with("outputs", r#"[ "out" "b" "c" ]"#));
+    stage.start_coordinator();
+    client.wait().succeeds();
+    for name in ["kept", "kept-b", "kept-c"] {
+        assert!(stage.text(name).ends_with(&format!("-{name}\n")));
+    }
+    assert_eq!(stage.faults.builds_of("kept").len(), 1);
+}
+
+#[test]
+fn killed_while_the_client_copies_an_output() {
+    let Some(mut stage) = Stage::of(1, 1) else { return };
+    let mut client = stage.build(&[Drv::new("large", "head -c 60000000 /dev/zero > $out")]);
+    client.prints("-large' from 'ssh-ng://");
+    stage.kill_coordinator();
+    client.wait().succeeds();
+    assert_eq!(stage.text("large").len(), 60_000_000);
+}
+
+/// Ten builds in a chain and aside of it, and a coordinator that is killed again and again.
+#[test]
+fn killed_many_times_during_one_graph() {
+    let Some(mut stage) = Stage::of(2, 2) else { return };
+    let names: Vec<String> = (0..8).map(|n| format!("d{n}")).collect();
+    let drvs: Vec<Drv> = (0..8_usize)
+        .map(|n| {
+            let inputs = names[n.saturating_sub(2)..n].join(" ");
+            Drv::new(&names[n], "sleep 0.3; cat $inputs /dev/null > $out; echo $name >> $out")
+                .with("inputs", &format!("[ {inputs} ]"))
+        })
+        .collect();
+    let client = stage.build(&drvs);
+    for _ in 0..4 {
+        std::thread::sleep(Duration::from_millis(700));
+        stage.kill_coordinator();
+        stage.start_coordinator();
+    }
+    client.wait().succeeds();
+    assert!(stage.text("d7").ends_with("d7\n"));
+}
+
+#[test]
+fn a_client_that_comes_before_the_coordinator_waits_for_it() {
+    let Some(mut stage) = Stage::of(1, 1) else { return };
+    stage.stop_coordinator(Signal::TERM);
+    assert!(stage.machines_file().exists(), "its lines must stay");
+    let mut client = stage.build(&[Drv::new("late", "echo late > $out")]);
+    client.prints("waiting for");
+    stage.start_coordinator();
+    client.wait().succeeds();
+    assert_eq!(stage.text("late"), "late\n");
+}
+
+/// A client with a build that runs, and perhaps cannot move.
+fn busy(stage: &Stage, frozen: bool) -> Client {
+    let mut client = if frozen {
+        let fault = stage.faults.arm(When::Log, What::Hang, After::Dead);
+        let client = stage.build(&[victim(stage)]);
+        stage.faults.struck(&fault);
+        client
+    } else {
+        stage.build(&[Drv::new("long", "echo seen; sleep 3; echo long > $out")])
+    };
+    client.prints(if frozen { "first" } else { "seen" });
+    client
+}
+
+fn ends_soon(signal: Signal, frozen: bool) {
+    let Some(mut stage) = Stage::of(2, 1) else { return };
+    let client = busy(&stage, frozen);
+    let (code, took) = stage.stop_coordinator(signal);
+    let expected: &[Option<i32>] = if signal == Signal::INT { &[Some(0), Some(130)] } else { &[Some(0)] };
+    assert!(expected.contains(&code), "exit code {code:?}");
+    assert!(took < SOON, "it took {took:?}");
+    nothing_is_left(&stage, Duration::from_millis(100));
+    stage.launch_coordinator();
+    survived(client.wait());
+}
+
+#[test]
+fn sigterm_ends_it_in_under_two_seconds_and_the_next_one_goes_on() {
+    ends_soon(Signal::TERM, false);
+}
+
+#[test]
+fn ctrl_c_ends_it_in_under_two_seconds_and_the_next_one_goes_on() {
+    ends_soon(Signal::INT, false);
+}
+
+#[test]
+fn sigterm_ends_it_in_under_two_seconds_with_a_frozen_builder_too() {
+    ends_soon(Signal::TERM, true);
+}
+
+#[test]
+fn ctrl_c_ends_it_in_under_two_seconds_with_a_frozen_builder_too() {
+    ends_soon(Signal::INT, true);
+}
+
+#[test]
+fn a_second_coordinator_is_refused_and_told_of_the_first() {
+    let Some(stage) = Stage::of(1, 1) else { return };
+    let second = stage.run(stage.muster(&["coordinator"]));
+    assert_eq!(second.code, Some(2), "{}", second.terminal);
+    second.says_once(&["another coordinator", &format!("pid {}", stage.coordinator_pid())]);
+    stage.build(&[Drv::new("after", "echo > $out")]).wait().succeeds();
+}
+
+#[test]
+fn a_coordinator_without_builders_says_so_and_exits_3() {
+    let Some(stage) = Stage::without_coordinator(&[] as &[Builder], "") else { return };
+    let alone = stage.run(stage.muster(&["coordinator"]));
+    assert_eq!(alone.code, Some(3), "{}", alone.terminal);
+}
