@@ -128,6 +128,11 @@ impl Said {
         }
     }
 
+    /// Cancelled when it can say no more.
+    pub(super) fn ended(&self) -> CancellationToken {
+        self.ended.clone()
+    }
+
     /// What it has said so far.
     pub(super) fn text(&self) -> String {
         let kept = self.tail.lock().unwrap_or_else(PoisonError::into_inner);

@@ -89,28 +89,21 @@ impl Master {
         }
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", LEASH, "muster-ssh", "ssh"]).args(&words).args(command::destination(uri));
-        shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         shell.process_group(0).kill_on_drop(true);
         let mut child = shell.spawn().map_err(|error| SshError::Start(error.to_string()))?;
-        let (leash, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (Some(leash), Some(mut stdout), Some(stderr)) = (leash, stdout, stderr) else {
-            unreachable!("all were asked for");
+        let (Some(leash), Some(stderr)) = (child.stdin.take(), child.stderr.take()) else {
+            unreachable!("both were asked for");
         };
+        // The shell lets go of its stderr, so that ssh's end is the end of it.
         let said = Said::listen_to(stderr, tracker);
-        let gone = CancellationToken::new();
-        let at_end = gone.clone();
-        // Only ssh holds the other end; it says nothing there.
-        tracker.spawn(async move {
-            let _ = stdout.read(&mut [0]).await;
-            at_end.cancel();
-        });
         let master = Arc::new(Self {
             socket,
             dir: Arc::clone(dir),
             taken: AtomicU32::new(0),
             most: AtomicU32::new(u32::MAX),
             retired: AtomicBool::new(false),
-            gone,
+            gone: said.ended(),
             process: Mutex::new(Some((leash, Reaped::new(child, said.clone(), tracker)))),
             forward: tokio::sync::Mutex::new(None),
         });
