@@ -22,7 +22,7 @@ pub use crate::cli::Attach;
 use crate::cli::Settings;
 use crate::domain::{BuilderSpec, Feature, StoreDir, System};
 
-pub use uri::{BadBuilderUri, BadLocalStore, BuilderUri, LocalStore};
+pub use uri::{BadBuilderUri, BadLocalStore, BuilderUri, LocalStore, SshScheme, SshUri};
 
 /// What `connect` needs to know lies beside the endpoint's socket, in a file of this name.
 pub const NOTICE: &str = "endpoint.json";
@@ -51,7 +51,8 @@ pub struct Environment {
 }
 
 /// The system's endpoint, which a line need not name.
-pub const DEFAULT_ENDPOINT: &str = "/run/muster/endpoint.sock";
+pub const DEFAULT_ENDPOINT: &str =
+    if cfg!(target_os = "macos") { "/var/run/muster/endpoint.sock" } else { "/run/muster/endpoint.sock" };
 
 /// Everything that the coordinator and the other commands are told.
 #[derive(Debug, Clone, PartialEq)]

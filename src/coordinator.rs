@@ -36,10 +36,14 @@ use crate::config::Config;
 use crate::domain::{AttemptId, AttemptOutcome, BuilderName, Client, RequestId, StoreDir};
 use crate::edge::discover::Report;
 use crate::edge::spool::Spool;
+use crate::edge::ssh::SocketDir;
 use crate::policy::{Event, Snapshot};
 
 pub use driver::{Listeners, Once, RunError, once, run};
+pub use install::option_to_set;
 pub use sources::machines_source;
+
+pub use crate::edge::discover::MachinesSource;
 
 /// What tasks tell the loop.
 enum News {
@@ -65,6 +69,8 @@ struct World {
     store_dir: StoreDir,
     local: local::LocalStore,
     spool: Spool,
+    /// Where ssh's masters listen.
+    ssh_sockets: Arc<SocketDir>,
     kept: kept::Kept,
     /// All builders, for those who ask them all.
     reaches: Mutex<Vec<Arc<reach::Reach>>>,

@@ -6,4 +6,5 @@
 pub mod control;
 pub mod link;
 pub mod listing;
+pub mod mux;
 pub mod notice;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::{ConfigError, Environment, NixFiles};
 
 /// Where the system's coordinator has its sockets.
-pub(super) const SYSTEM_RUNTIME: &str = "/run/muster";
+pub(super) const SYSTEM_RUNTIME: &str =
+    if cfg!(target_os = "macos") { "/var/run/muster" } else { "/run/muster" };
 
 /// The configuration that is read where none is named.
 pub(super) fn default_file(environment: &Environment) -> Result<PathBuf, ConfigError> {
@@ -46,7 +47,7 @@ pub(super) fn runtime_dir(typed: Option<&Path>, environment: &Environment, state
 
 /// The system's control socket, for a user who did not say where the sockets are.
 pub(super) fn system_control(typed: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
-    (typed.is_none() && environment.uid != 0).then(|| "/run/muster/control.sock".into())
+    (typed.is_none() && environment.uid != 0).then(|| Path::new(SYSTEM_RUNTIME).join("control.sock"))
 }
 
 /// Nix's own configuration, as Nix finds it: an ordinary user's files come on top of the system's.

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::lines;
 use super::transport;
-use crate::config::{Builder, BuilderUri, Config};
+use data_encoding::BASE64;
+
+use crate::config::{Builder, BuilderUri, Config, SshScheme, SshUri};
 use crate::domain::{Capabilities, Feature, System, Trust};
 use crate::nix::machines::{BadEndpoint, BadField, HostKey, Line, MachineUri, SpeedFactor, SshKey};
 
@@ -69,8 +71,7 @@ fn placeholder(config: &Config, default_system: &System, fleet: &[Member<'_>]) -
 fn stock(config: &Config, uri: &BuilderUri) -> Result<Line, BadField> {
     match uri {
         BuilderUri::Process { root, program } => embedded(config, root, program.as_deref()),
-        #[expect(unreachable_patterns, reason = "builders of other machines are on their way")]
-        other => remote(&other.to_string()),
+        BuilderUri::Ssh(uri) => remote(uri),
     }
 }
 
@@ -82,35 +83,22 @@ fn embedded(config: &Config, root: &Path, program: Option<&Path>) -> Result<Line
     Ok(Line::new(MachineUri::parse(&format!("ssh-ng://localhost?{program}remote-store={store}"))?))
 }
 
-/// Keys leave the query for fields of their own.
-fn remote(uri: &str) -> Result<Line, BadField> {
-    let (address, query) = uri.split_once('?').unwrap_or((uri, ""));
-    let (mut key, mut host_key, mut rest) = (None, None, Vec::new());
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("ssh-key", path)) => key = Some(SshKey::parse(&decode(path))?),
-            Some(("base64-ssh-public-host-key", text)) => host_key = Some(HostKey::parse(&decode(text))?),
-            _ => rest.push(pair),
-        }
-    }
-    let address = if address.contains("://") { address.to_owned() } else { format!("ssh-ng://{address}") };
-    let query = if rest.is_empty() { String::new() } else { format!("?{}", rest.join("&")) };
-    let mut line = Line::new(MachineUri::parse(&format!("{address}{query}"))?);
-    (line.ssh_key, line.host_key) = (key, host_key);
+/// Keys have fields of their own.
+fn remote(uri: &SshUri) -> Result<Line, BadField> {
+    let bare = SshUri { key: None, host_key: None, scheme: stock_scheme(uri.scheme), ..uri.clone() };
+    let mut line = Line::new(MachineUri::parse(&bare.to_string())?);
+    line.ssh_key = uri.key.as_ref().map(|key| SshKey::parse(&key.to_string_lossy())).transpose()?;
+    let encoded = uri.host_key.as_ref().map(|key| BASE64.encode(key.to_string().as_bytes()));
+    line.host_key = encoded.map(|key| HostKey::parse(&key)).transpose()?;
     Ok(line)
 }
 
-/// What a well-formed URI has percent-encoded; of another one as much as can be read.
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut parts = text.split('%');
-    bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
-    for part in parts {
-        let digits = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.extend(digits);
-        bytes.extend_from_slice(part.get(2..).unwrap_or_default().as_bytes());
+/// To stock a bare host means the older protocol, which knows neither trust nor a builder's own settings.
+fn stock_scheme(scheme: SshScheme) -> SshScheme {
+    match scheme {
+        SshScheme::Bare | SshScheme::SshNg => SshScheme::SshNg,
+        SshScheme::Ssh => SshScheme::Ssh,
     }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -191,13 +179,18 @@ mod tests {
     #[test]
     fn keys_of_a_remote_builder_are_in_the_fields_that_stock_reads() {
         let check = |uri: &str, expected: &str| {
-            assert_eq!(remote(uri).expect("a line").to_string(), expected, "{uri}");
+            let Ok(BuilderUri::Ssh(uri)) = BuilderUri::parse(uri) else { panic!("{uri}") };
+            assert_eq!(remote(&uri).expect("a line").to_string(), expected);
         };
         check("b1", "ssh-ng://b1 - - 1 1 - - -");
+        let key = "c3NoLWVkMjU1MTkgQUFBQUMzTnphQzFsWkRJMU5URTVBQUFBSURuQ1FYbGxsSG9MWDVFdlUrdDZ5UC9ucHNtdXhLdDBza0hWZUphc2hpekU=";
         check(
-            "ssh-ng://eva@b1?ssh-key=/root/.ssh/a%2Db&compress=true&base64-ssh-public-host-key=c3No%3D",
-            "ssh-ng://eva@b1?compress=true - /root/.ssh/a-b 1 1 - - c3No=",
+            &format!(
+                "ssh-ng://eva@b1:22?ssh-key=/root/.ssh/a%2Db&compress=true&base64-ssh-public-host-key={key}"
+            ),
+            &format!("ssh-ng://eva@b1:22?compress=true - /root/.ssh/a-b 1 1 - - {key}"),
         );
-        assert!(remote("b?ssh-key=/a%20b").is_err(), "no line can hold a space");
+        let Ok(BuilderUri::Ssh(uri)) = BuilderUri::parse("b?ssh-key=/a%20b") else { panic!("a good URI") };
+        assert!(remote(&uri).is_err(), "no line can hold a space");
     }
 }

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, RunError};
+use super::install::Place;
 use super::roster::Change;
 use super::{News, install, sources};
 use crate::config::Builder;
@@ -34,9 +35,10 @@ impl Driver {
                 Ok(())
             }
             Report::Nix(look) => {
-                let before = install::place(&self.world.config, &self.look);
+                let before = self.place();
+                self.undone |= self.look.reads_ours;
                 self.look = look;
-                if install::place(&self.world.config, &self.look) != before {
+                if self.place() != before {
                     self.say_where_lines_go();
                 }
                 self.write_lines()
@@ -44,9 +46,13 @@ impl Driver {
         }
     }
 
+    /// Where the lines go.
+    pub(super) fn place(&self) -> Place {
+        install::place(&self.world.config, &self.look, self.undone)
+    }
+
     fn say_where_lines_go(&self) {
-        let place = install::place(&self.world.config, &self.look);
-        if let Some(advice) = install::advice(&self.world.config, place).filter(|_| self.writes) {
+        if let Some(advice) = install::advice(&self.world.config, self.place()).filter(|_| self.writes) {
             tracing::info!("{advice}");
         }
     }
@@ -98,6 +104,7 @@ impl Driver {
             if let Some(reach) = self.reaches.remove(&name) {
                 reach.retired.cancel();
                 reach.cut("no source knows it any more");
+                self.publish_reaches();
             }
             if self.roster.get(&name).is_some() {
                 let world = Arc::clone(&self.world);

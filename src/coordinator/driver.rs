@@ -26,6 +26,7 @@ use crate::edge::discover::Rank;
 use crate::edge::discover::machines::{self, Look};
 use crate::edge::pool::Pool;
 use crate::edge::spool::Spool;
+use crate::edge::ssh::SocketDir;
 use crate::edge::{clock, files, users};
 use crate::nix::machines::BadEndpoint;
 use crate::policy::snapshot::HealthWord;
@@ -67,7 +68,7 @@ pub enum RunError {
 /// Serves until `shutdown`; then ends in under two seconds, whatever hangs. Clients wait for the next coordinator.
 pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
     let (news, heard) = mpsc::channel(NEWS_WAITING);
-    let world = World::new(config, news);
+    let world = World::new(config, news)?;
     let mut driver = Driver::new(Arc::clone(&world));
     driver.write_notice().await?;
     driver.write_lines()?;
@@ -84,14 +85,14 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
 pub async fn once(config: Config, shutdown: CancellationToken) -> Result<Once, RunError> {
     let (news, mut heard) = mpsc::channel(NEWS_WAITING);
     let patience = config.timeouts.probe + ONCE_SOURCES;
-    let world = World::new(config, news);
+    let world = World::new(config, news)?;
     let mut driver = Driver::new(Arc::clone(&world));
     driver.writes = false;
     driver.discover(&shutdown)?;
     let settled = timeout(patience, driver.settle(&mut heard, &shutdown)).await;
     let snapshot = driver.state.snapshot(driver.now());
     let text = driver.lines()?;
-    let place = install::place(&world.config, &driver.look);
+    let place = driver.place();
     if snapshot.builders.iter().any(|row| row.health == HealthWord::Healthy) {
         driver.writes = true;
         driver.write_lines()?;
@@ -113,16 +114,20 @@ pub struct Once {
 }
 
 impl World {
-    fn new(config: Config, news: mpsc::Sender<News>) -> Arc<Self> {
+    fn new(config: Config, news: mpsc::Sender<News>) -> Result<Arc<Self>, RunError> {
         let tracker = TaskTracker::new();
         let store_dir = config.store_dir.clone();
         let transport = transport::of_local_store(&config);
         let pool = Pool::new(transport, store_dir.clone(), config.timeouts.connect, tracker.clone());
         let spool = Spool::new(&config.limits.spool_dir, config.limits.memory_output);
         let allowed = users::allowed(&config.endpoint.allow);
+        let ssh_sockets = SocketDir::below(&config.runtime_dir)
+            .map_err(|why| RunError::File { path: config.runtime_dir.join("ssh"), why })?;
         let (kept, reaches) = Default::default();
-        let local = LocalStore::new(pool);
-        Arc::new(Self { config, store_dir, local, spool, kept, reaches, allowed, tracker, news })
+        let (local, ssh_sockets) = (LocalStore::new(pool), Arc::new(ssh_sockets));
+        let world =
+            Self { config, store_dir, local, spool, ssh_sockets, kept, reaches, allowed, tracker, news };
+        Ok(Arc::new(world))
     }
 }
 
@@ -152,6 +157,8 @@ pub(super) struct Driver {
     pub(super) awaited: BTreeSet<Rank>,
     /// What Nix's own files say.
     pub(super) look: Look,
+    /// Whether Nix has read our machines file before.
+    pub(super) undone: bool,
     /// What went wrong last in Nix's own machines file.
     last_trouble: Option<String>,
     /// Whether the lines are written at all.
@@ -171,6 +178,7 @@ impl Driver {
             departing: BTreeSet::new(),
             awaited: BTreeSet::new(),
             look,
+            undone: false,
             last_trouble: None,
             writes: true,
             started: clock::now(),
@@ -263,20 +271,27 @@ impl Driver {
         if let Some(reach) = self.reaches.get(name) {
             let reach = reach.with_spec(builder.spec.clone());
             self.reaches.insert(name.clone(), Arc::new(reach));
+            self.publish_reaches();
             return self.step(Event::Found(builder.spec.clone()));
         }
         let world = &self.world;
         let reach = Reach::new(
             builder,
-            transport::of_builder(&world.config, builder),
+            transport::of_builder(world, builder),
             world.store_dir.clone(),
             world.config.timeouts.connect,
             world.tracker.clone(),
         );
         let reach = Arc::new(reach);
-        world.reaches.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&reach));
         self.reaches.insert(builder.spec.name.clone(), reach);
+        self.publish_reaches();
         self.step(Event::Found(builder.spec.clone()))
+    }
+
+    /// Tasks that look for outputs ask everybody.
+    pub(super) fn publish_reaches(&self) {
+        let all = self.reaches.values().cloned().collect();
+        *self.world.reaches.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
     fn start(&mut self, id: AttemptId, builder: &BuilderName, requests: &[RequestId]) {
@@ -392,7 +407,7 @@ impl Driver {
         }
         let lines = self.lines()?;
         write(&config.endpoint.machines_file, &install::own_file(&lines, &self.look))?;
-        if install::place(config, &self.look) == Place::Section {
+        if self.place() == Place::Section {
             self.write_section(&lines);
         }
         Ok(())

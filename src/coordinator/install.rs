@@ -36,10 +36,10 @@ pub enum InstallError {
     },
 }
 
-/// Decides where the lines go.
-pub fn place(config: &Config, look: &Look) -> Place {
+/// Decides where the lines go; `undone` where Nix has read our file before and does so no more: somebody wants that.
+pub fn place(config: &Config, look: &Look, undone: bool) -> Place {
     let adopts = config.sources.contains(&Source::Machines);
-    match (look.reads_ours, config.endpoint.install && look.reads_machines && !adopts) {
+    match (look.reads_ours, config.endpoint.install && look.reads_machines && !adopts && !undone) {
         (true, _) => Place::OwnFile,
         (false, true) => Place::Section,
         (false, false) => Place::Nowhere,

@@ -26,7 +26,28 @@ pub struct Reach {
     store_dir: StoreDir,
     patience: Duration,
     tracker: TaskTracker,
-    pool: Arc<Mutex<Arc<Pool>>>,
+    pools: Arc<Mutex<Pools>>,
+}
+
+/// The channels to one builder.
+#[derive(Clone)]
+pub struct Pools {
+    /// For builds, and all that is small.
+    pub control: Arc<Pool>,
+    /// For uploads.
+    pub bulk: Arc<Pool>,
+}
+
+impl Pools {
+    fn new(transport: &Transport, store_dir: &StoreDir, patience: Duration, tracker: &TaskTracker) -> Self {
+        let pool = |transport| Pool::new(transport, store_dir.clone(), patience, tracker.clone());
+        Self { control: pool(transport.clone()), bulk: pool(transport.bulk()) }
+    }
+
+    fn cut(&self, reason: &str) {
+        self.control.cut(reason);
+        self.bulk.cut(reason);
+    }
 }
 
 impl Reach {
@@ -38,11 +59,11 @@ impl Reach {
         patience: Duration,
         tracker: TaskTracker,
     ) -> Self {
-        let pool = Pool::new(transport.clone(), store_dir.clone(), patience, tracker.clone());
+        let pools = Pools::new(&transport, &store_dir, patience, &tracker);
         let Builder { spec, uri } = builder.clone();
         let (in_flight, retired) = (Arc::default(), CancellationToken::new());
-        let pool = Arc::new(Mutex::new(pool));
-        Self { spec, uri, in_flight, retired, transport, store_dir, patience, tracker, pool }
+        let pools = Arc::new(Mutex::new(pools));
+        Self { spec, uri, in_flight, retired, transport, store_dir, patience, tracker, pools }
     }
 
     /// The same way to the same builder, of which something else is said now.
@@ -56,7 +77,7 @@ impl Reach {
             store_dir: self.store_dir.clone(),
             patience: self.patience,
             tracker: self.tracker.clone(),
-            pool: Arc::clone(&self.pool),
+            pools: Arc::clone(&self.pools),
         }
     }
 
@@ -65,19 +86,24 @@ impl Reach {
         &self.spec.name
     }
 
+    /// How it is reached.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     /// Its channels.
-    pub fn pool(&self) -> Arc<Pool> {
-        Arc::clone(&self.lock())
+    pub fn pools(&self) -> Pools {
+        self.lock().clone()
     }
 
     /// Ends everything that is under way there; a later probe begins with new channels.
     pub fn cut(&self, reason: &str) {
-        let fresh =
-            Pool::new(self.transport.clone(), self.store_dir.clone(), self.patience, self.tracker.clone());
+        let fresh = Pools::new(&self.transport, &self.store_dir, self.patience, &self.tracker);
         std::mem::replace(&mut *self.lock(), fresh).cut(reason);
+        self.transport.cut();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Arc<Pool>> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Pools> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

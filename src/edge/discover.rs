@@ -100,11 +100,10 @@ fn host(authority: &str) -> &str {
 }
 
 /// The name of a builder that nobody named: its host, or the end of its directory.
-fn default_name(uri: &BuilderUri, text: &str) -> Option<BuilderName> {
+fn default_name(uri: &BuilderUri) -> Option<BuilderName> {
     let name = match uri {
         BuilderUri::Process { root, .. } => root.file_name()?.to_str()?,
-        #[expect(unreachable_patterns, reason = "builders of other machines are on their way")]
-        _ => host(authority(text)),
+        BuilderUri::Ssh(uri) => &uri.host,
     };
     BuilderName::parse(name).ok()
 }

@@ -95,8 +95,7 @@ fn builder(listed: Listed) -> Result<Builder, ExecError> {
     let pinned = host_key.map(|key| data_encoding::BASE64.encode(key.as_bytes()));
     let uri = BuilderUri::parse(&with_query(&text, &[("base64-ssh-public-host-key", pinned.as_deref())]));
     let uri = uri.map_err(|error| bad(error.to_string()))?;
-    let name =
-        name.or_else(|| default_name(&uri, &text)).or_else(|| BuilderName::parse(authority(&text)).ok());
+    let name = name.or_else(|| default_name(&uri)).or_else(|| BuilderName::parse(authority(&text)).ok());
     let name = name.ok_or_else(|| bad("it needs a `name`".to_owned()))?;
     Ok(Builder { spec: values.named(name), uri })
 }

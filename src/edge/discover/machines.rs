@@ -93,6 +93,15 @@ pub fn look(source: &MachinesSource) -> Look {
     look
 }
 
+/// Nix's own files, some of them with another text.
+pub fn conf_with(files: &NixFiles, other: &dyn Fn(&Path) -> Option<String>) -> Conf {
+    let mut conf = Conf::default();
+    conf.read(&files.conf().to_string_lossy(), &mut |file: &str| {
+        other(Path::new(file)).or_else(|| read(Path::new(file), false))
+    });
+    conf
+}
+
 /// `nix.conf` and the user's own files; `others` alone = without our section.
 fn read_conf(files: &NixFiles, others: bool) -> Conf {
     let mut conf = Conf::default();
