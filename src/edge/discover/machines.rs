@@ -232,3 +232,6 @@ fn name(uri: &str, names: &mut BTreeSet<BuilderName>) -> Option<BuilderName> {
     let candidates = [host(authority(uri)).to_owned(), long.clone()].into_iter().chain(numbered);
     candidates.map_while(|name| BuilderName::parse(&name).ok()).find(|name| names.insert(name.clone()))
 }
+
+#[cfg(test)]
+mod tests;
