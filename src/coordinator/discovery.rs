@@ -60,7 +60,7 @@ impl Driver {
     fn learn(&mut self, rank: Rank, builders: Vec<Builder>) -> Result<(), RunError> {
         for change in self.roster.learn(rank, builders) {
             match change {
-                Change::Found(builder) => self.welcome(&builder)?,
+                Change::Found(name) => self.welcome(&name)?,
                 Change::Vanished(name) => {
                     tracing::info!(builder = %name, "no source knows it any more");
                     self.depart(name)?;
@@ -80,14 +80,14 @@ impl Driver {
     }
 
     /// One that is still about to leave stays, if it is the same machine; another one waits until the name is free.
-    fn welcome(&mut self, builder: &Builder) -> Result<(), RunError> {
-        let name = &builder.spec.name;
+    fn welcome(&mut self, name: &BuilderName) -> Result<(), RunError> {
+        let Some(builder) = self.roster.get(name).cloned() else { return Ok(()) };
         let other = |uri| uri != &builder.uri;
         if self.state.knows(name) && self.reaches.get(name).map(|reach| &reach.uri).is_some_and(other) {
             return Ok(());
         }
         tracing::info!(builder = %name, uri = %builder.uri, "found");
-        self.found(builder)
+        self.found(&builder)
     }
 
     fn depart(&mut self, name: BuilderName) -> Result<(), RunError> {
@@ -114,10 +114,7 @@ impl Driver {
     }
 
     pub(super) fn arrived(&mut self, name: &BuilderName) -> Result<(), RunError> {
-        match self.roster.get(name).cloned() {
-            Some(builder) if !self.state.knows(name) => self.welcome(&builder),
-            _ => Ok(()),
-        }
+        if self.state.knows(name) { Ok(()) } else { self.welcome(name) }
     }
 
     /// Serves until every source has told something and every builder has answered its probe, or failed to.

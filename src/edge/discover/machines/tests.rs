@@ -145,6 +145,17 @@ fn a_bad_line_spoils_no_other_and_is_named_with_its_field() {
 }
 
 #[test]
+fn two_files_without_a_semicolon_between_them_are_warned_of() {
+    let etc = Etc::new(&[("nix.conf", "builders = @ETC/machines @ETC/ours\n"), ("machines", "b1\n")]);
+    let look = etc.look();
+    assert!(!look.reads_ours && !look.reads_machines && look.adopted.is_empty(), "so does Nix");
+    assert!(
+        look.warnings[0].contains("nix.conf:1: builders: ") && look.warnings[0].contains("';'"),
+        "{look:?}"
+    );
+}
+
+#[test]
 fn builders_on_one_host_have_names_of_their_own() {
     let look =
         Etc::new(&[("machines", "eva@b1\nssh://ann@b1:22\nssh-ng://ann@b1:22?compress=true\n")]).look();
