@@ -6,6 +6,7 @@ pub mod build;
 pub mod builder;
 pub mod derivation;
 pub mod hash;
+pub mod host_key;
 pub mod path_info;
 pub mod store_path;
 pub mod system;
@@ -15,6 +16,7 @@ pub use build::{AttemptId, AttemptOutcome, BuildId, BuildResult, BuildStatus, Cl
 pub use builder::{BuilderName, BuilderSpec, Capabilities, Slots, Trust};
 pub use derivation::{BasicDerivation, DerivationOutput};
 pub use hash::Sha256;
+pub use host_key::{BadHostKey, HostKey};
 pub use path_info::PathInfo;
 pub use store_path::{StoreDir, StoreHash, StorePath};
 pub use system::{Feature, System};

@@ -5,4 +5,6 @@
 
 pub mod control;
 pub mod link;
+pub mod listing;
+pub mod mux;
 pub mod notice;

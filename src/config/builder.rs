@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use super::document::Section;
-use super::{Builder, BuilderUri, ConfigError, Place, value};
-use crate::domain::{BuilderName, BuilderSpec, Feature, System};
+use super::{Builder, BuilderUri, ConfigError, Place, uri, value};
+use crate::domain::{BuilderName, BuilderSpec, Feature, HostKey, System};
 
 /// More slots than this on one machine are a slip of the pen.
 const MOST_SLOTS: u32 = 10_000;
@@ -32,7 +33,10 @@ pub(super) fn builders(sections: Vec<Section<'_>>, typed: &[String]) -> Result<V
 
 fn from_section(mut section: Section<'_>) -> Result<Builder, ConfigError> {
     let name = section.take("name", |value| parse(value, BuilderName::parse))?;
-    let uri = section.take_needed("uri", |value| parse(value, BuilderUri::parse))?;
+    let mut uri = section.take_needed("uri", |value| parse(value, BuilderUri::parse))?;
+    let key = section.take("key", ssh_key)?;
+    let host_key = section.take("host_key", |value| parse(value, HostKey::parse))?;
+    add_keys(&mut uri, key, host_key).map_err(|why| section.error(why))?;
     let systems = section.take("systems", value::some_words(System::parse))?;
     let features = section.take("features", value::words(Feature::parse))?;
     let mandatory = section.take_or("mandatory", BTreeSet::new(), value::words(Feature::parse))?;
@@ -46,6 +50,37 @@ fn from_section(mut section: Section<'_>) -> Result<Builder, ConfigError> {
     let labels = BTreeSet::new();
     let spec = BuilderSpec { name, systems, features, mandatory, slots, speed_factor, labels };
     Ok(Builder { spec, uri })
+}
+
+/// The keys of a builder's table that say what the URI's parameters say as well.
+fn add_keys(uri: &mut BuilderUri, key: Option<PathBuf>, host_key: Option<HostKey>) -> Result<(), String> {
+    let BuilderUri::Ssh(ssh) = uri else {
+        let typed = key.map(|_| "key").or(host_key.map(|_| "host_key"));
+        return typed
+            .map_or(Ok(()), |key| Err(format!("`{key}` has no effect: '{uri}' is not reached by ssh")));
+    };
+    let twice =
+        |key, parameter| Err(format!("`{key}` and `{parameter}` of the uri say the same thing; keep one"));
+    match (key, &mut ssh.key) {
+        (Some(_), Some(_)) => return twice("key", "ssh-key"),
+        (Some(key), place) => *place = Some(key),
+        (None, _) => {}
+    }
+    match (host_key, &mut ssh.host_key) {
+        (Some(_), Some(_)) => return twice("host_key", "base64-ssh-public-host-key"),
+        (Some(key), place) => *place = Some(key),
+        (None, _) => {}
+    }
+    Ok(())
+}
+
+fn ssh_key(value: &toml::de::DeValue<'_>) -> Result<PathBuf, String> {
+    let path = value::path(value)?;
+    if uri::ssh::can_hold(&path) {
+        Ok(path)
+    } else {
+        Err(format!("'{}' is a path that ssh's configuration cannot hold", path.display()))
+    }
 }
 
 fn from_flag(uri: &str) -> Result<Builder, ConfigError> {

@@ -10,6 +10,7 @@ fn root() -> Environment {
         config_home: None,
         state_home: None,
         runtime_dir: None,
+        nix_user_conf_files: None,
         cwd: "/some/where".into(),
         exe: "/usr/bin/muster".into(),
         width: None,
@@ -38,11 +39,11 @@ fn refused(text: &str, error: &str) {
 fn an_unknown_key_is_named_with_its_line_and_the_keys_there_are() {
     refused(
         "local_store = 'auto'\n\n[[builder]]\nuri = 'process:/a'\nslot = 2\n",
-        "5: unknown key `slot` in [[builder]]; known: name, uri, systems, features, mandatory, slots, speed_factor",
+        "5: unknown key `slot` in [[builder]]; known: name, uri, key, host_key, systems, features, mandatory, slots, speed_factor",
     );
     refused(
         "[controll]\n",
-        "1: unknown key `controll` in the top section; known: local_store, nix_daemon, store_dir, builder, expect, endpoint, control, timeouts, limits",
+        "1: unknown key `controll` in the top section; known: local_store, nix_daemon, store_dir, builder, expect, source, attach, endpoint, control, timeouts, limits",
     );
     refused("[control]\ngroup = 'x'\n", "2: unknown key `group` in [control]; known: socket");
 }
@@ -94,7 +95,7 @@ fn a_wrong_value_of_a_section_is_named_with_its_line_and_key() {
     refused("[endpoint]\nallow = ['a b']", "2: `allow` in [endpoint]: \"a b\" is not a user's name");
     refused(
         "[endpoint]\nlocal = 'x'",
-        r#"2: `local` in [endpoint]: expected "overflow" or "never", found "x""#,
+        r#"2: `local` in [endpoint]: expected "auto", "overflow" or "never", found "x""#,
     );
     refused(
         "[endpoint]\nlocal = 'overflow'\nlook_ahead = 1",
@@ -161,8 +162,38 @@ fn builders_come_from_the_file_and_the_command_line_and_names_are_unique() {
         "--builder: 'process:/x/b%201' needs a `name` of its own: \"b 1\" cannot name a builder: 1 to 128 letters, digits and . _ @ : - are allowed, no dash first",
     );
     check(
-        "ssh://x",
-        "--builder: 'ssh://x' has no scheme that muster knows; write process:/absolute/root?program=/absolute/nix-daemon",
+        "http://x",
+        "--builder: 'http://x' has no scheme that muster knows; write HOST, USER@HOST, ssh-ng://USER@HOST or process:/absolute/root",
+    );
+    check(
+        "-x",
+        "--builder: '-x' of '-x' is no host: letters, digits and . _ - are allowed, no dash first, or an address in brackets",
+    );
+    check(
+        "[fe80::1%25eth0]",
+        "--builder: '[fe80::1%25eth0]' needs a `name` of its own: \"fe80::1%eth0\" cannot name a builder: 1 to 128 letters, digits and . _ @ : - are allowed, no dash first",
+    );
+}
+
+#[test]
+fn keys_of_an_ssh_builder_stand_in_its_table_or_in_its_uri() {
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDnCQXlllHoLX5EvU+t6yP/npsmuxKt0skHVeJashizE";
+    let text = format!("[[builder]]\nuri = 'host'\nkey = '/k'\nhost_key = '{KEY} root@host'");
+    let config = load(&text).expect("good");
+    let BuilderUri::Ssh(uri) = &config.builders[0].uri else { panic!("{config:?}") };
+    assert_eq!(uri.key.as_deref(), Some(Path::new("/k")));
+    assert_eq!(uri.host_key.as_ref().map(ToString::to_string).as_deref(), Some(KEY));
+    refused(
+        "[[builder]]\nuri = 'host?ssh-key=/k'\nkey = '/k'",
+        "1: [[builder]]: `key` and `ssh-key` of the uri say the same thing; keep one",
+    );
+    refused(
+        "[[builder]]\nuri = 'process:/a'\nkey = '/k'",
+        "1: [[builder]]: `key` has no effect: 'process:/a' is not reached by ssh",
+    );
+    refused(
+        "[[builder]]\nuri = 'host'\nhost_key = 'x'",
+        "3: `host_key` in [[builder]]: 'x' is not a public key: write what is in /etc/ssh/ssh_host_ed25519_key.pub, 'ssh-ed25519 AAAA...'",
     );
 }
 
@@ -278,6 +309,7 @@ fn known_keys() -> BTreeMap<&'static str, Vec<String>> {
         ("top section", ask("")),
         ("[[builder]]", ask("[[builder]]\nuri = 'process:/a'")),
         ("[[expect]]", ask("[[expect]]\nsystems = ['a']")),
+        ("[[source]]", ask("[[source]]\nmachines = true")),
         ("[endpoint]", ask("[endpoint]")),
         ("[control]", ask("[control]")),
         ("[timeouts]", ask("[timeouts]")),
@@ -320,7 +352,7 @@ fn the_documented_defaults_are_the_defaults() {
             rows.map(|(key, default)| format!("{key} = {}", default.trim_matches('`'))).collect();
         match title {
             "top section" => file = format!("{}\n{file}", rows.join("\n")),
-            "[[builder]]" | "[[expect]]" => {}
+            "[[builder]]" | "[[expect]]" | "[[source]]" => {}
             _ => file.push_str(&format!("{title}\n{}\n", rows.join("\n"))),
         }
     }

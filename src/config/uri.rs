@@ -1,9 +1,13 @@
 //! How a builder, and the local store, are reached: texts that the user writes, as types.
 
+pub(super) mod ssh;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+
+pub use ssh::{SshScheme, SshUri};
 
 /// How a builder is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,17 +19,19 @@ pub enum BuilderUri {
         /// The nix-daemon to start; none = the one of the configuration.
         program: Option<PathBuf>,
     },
+    /// A machine that ssh reaches.
+    Ssh(SshUri),
 }
 
 /// Why a text is no builder's URI.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadBuilderUri {
-    /// No scheme, or one that there is not.
+    /// A scheme that there is not.
     #[error(
-        "'{0}' has no scheme that muster knows; write process:/absolute/root?program=/absolute/nix-daemon"
+        "'{0}' has no scheme that muster knows; write HOST, USER@HOST, ssh-ng://USER@HOST or process:/absolute/root"
     )]
     Scheme(String),
-    /// A path is missing, relative, or not well-formed.
+    /// One part makes no sense.
     #[error("'{part}' of '{uri}' {why}")]
     Part {
         /// The URI.
@@ -37,13 +43,25 @@ pub enum BadBuilderUri {
     },
 }
 
+impl BadBuilderUri {
+    fn part(uri: &str, part: &str, why: &'static str) -> Self {
+        Self::Part { uri: clip(uri), part: clip(part), why }
+    }
+}
+
 impl BuilderUri {
-    /// Reads `process:/absolute/root`, with `?program=/absolute/path` where one is wanted. Paths are
-    /// percent-encoded.
+    /// Reads `process:/absolute/root`, with `?program=/absolute/path` where one is wanted, or what ssh reaches:
+    /// `[ssh://|ssh-ng://][USER@]HOST[:PORT]`, with the parameters that Nix knows. All is percent-encoded.
     pub fn parse(uri: &str) -> Result<Self, BadBuilderUri> {
-        let rest = uri.strip_prefix("process:").ok_or_else(|| BadBuilderUri::Scheme(clip(uri)))?;
+        match uri.strip_prefix("process:") {
+            Some(rest) => Self::parse_process(uri, rest),
+            None => SshUri::parse(uri).map(Self::Ssh),
+        }
+    }
+
+    fn parse_process(uri: &str, rest: &str) -> Result<Self, BadBuilderUri> {
         let (root, query) = rest.split_once('?').map_or((rest, None), |(root, query)| (root, Some(query)));
-        let bad = |part: &str, why| BadBuilderUri::Part { uri: clip(uri), part: clip(part), why };
+        let bad = |part: &str, why| BadBuilderUri::part(uri, part, why);
         let path = |text: &str| absolute(text).map_err(|why| bad(text, why));
         let root = path(root)?;
         let mut program = None;
@@ -58,14 +76,19 @@ impl BuilderUri {
 
     /// The name that a builder has where the user gave it none.
     pub fn default_name(&self) -> &str {
-        let Self::Process { root, .. } = self;
-        root.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+        match self {
+            Self::Process { root, .. } => root.file_name().and_then(|name| name.to_str()).unwrap_or_default(),
+            Self::Ssh(uri) => &uri.host,
+        }
     }
 }
 
 impl fmt::Display for BuilderUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Process { root, program } = self;
+        let (root, program) = match self {
+            Self::Process { root, program } => (root, program),
+            Self::Ssh(uri) => return uri.fmt(f),
+        };
         write!(f, "process:{}", Encoded(root))?;
         program.as_ref().map_or(Ok(()), |program| write!(f, "?program={}", Encoded(program)))
     }
@@ -186,8 +209,8 @@ mod tests {
             let error = BuilderUri::parse(uri).expect_err(uri).to_string();
             assert!(error.contains(part), "{error}");
         };
-        check("ssh-ng://host", "write process:");
-        check("host", "write process:");
+        check("https://host", "write HOST, ");
+        check("process2:/a", "'/a' of");
         check("process:relative", "'relative' of");
         check("process:", "is not an absolute path");
         check("process:/a%zz", "two hexadecimal digits");

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::feed::Output;
 use super::job::Job;
 use super::narration::Narration;
-use super::reach::Reach;
+use super::reach::{Pools, Reach};
 use super::upload::{UploadError, upload};
 use super::{News, World};
 use crate::domain::{AttemptId, AttemptOutcome, BuildResult, BuildStatus, PathInfo, Stage, StorePath};
@@ -39,13 +39,13 @@ type Step<T> = Result<T, AttemptOutcome>;
 impl Attempt {
     /// Runs it to its end and reports that.
     pub async fn run(self) {
-        let pool = self.reach.pool();
+        let pools = self.reach.pools();
         let stage = Mutex::new(Stage::Preparing);
         let (outcome, outputs) = tokio::select! {
             biased;
             () = self.cancel.cancelled() => (AttemptOutcome::Cancelled, Vec::new()),
-            reason = pool.was_cut() => (AttemptOutcome::Lost { stage: read(&stage), reason }, Vec::new()),
-            ended = self.carry_out(&pool, &stage) => match ended {
+            reason = pools.control.was_cut() => (AttemptOutcome::Lost { stage: read(&stage), reason }, Vec::new()),
+            ended = self.carry_out(&pools, &stage) => match ended {
                 Ok((result, outputs)) => (AttemptOutcome::Done(result), outputs),
                 Err(outcome) => (outcome, Vec::new()),
             },
@@ -54,12 +54,13 @@ impl Attempt {
         self.world.tell(News::Ended { attempt: self.id, outcome, outputs }).await;
     }
 
-    async fn carry_out(&self, pool: &Arc<Pool>, stage: &Mutex<Stage>) -> Step<(BuildResult, Vec<Output>)> {
-        let mut channel = pool.checkout().await.map_err(|error| unreachable(Stage::Preparing, &error))?;
+    async fn carry_out(&self, pools: &Pools, stage: &Mutex<Stage>) -> Step<(BuildResult, Vec<Output>)> {
+        let mut channel =
+            pools.control.checkout().await.map_err(|error| unreachable(Stage::Preparing, &error))?;
         let missing = self.prepare(&mut channel).await?;
         if !missing.is_empty() {
             self.reached(stage, Stage::Uploading).await;
-            self.upload(pool, &mut channel, missing).await?;
+            self.upload(&pools.bulk, &mut channel, missing).await?;
         }
         self.reached(stage, Stage::Building).await;
         let result = self.build(&mut channel).await?;
@@ -208,7 +209,9 @@ fn unreachable(stage: Stage, error: &CheckoutError) -> AttemptOutcome {
 fn failed(stage: Stage, error: Error) -> AttemptOutcome {
     match error {
         Error::Daemon(error) => AttemptOutcome::Refused { stage, message: error.to_string() },
-        other if other.is_loss() => AttemptOutcome::Lost { stage, reason: "its connection closed".to_owned() },
+        other if other.is_loss() => {
+            AttemptOutcome::Lost { stage, reason: "its connection closed".to_owned() }
+        }
         other => AttemptOutcome::Lost { stage, reason: other.to_string() },
     }
 }

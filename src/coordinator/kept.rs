@@ -53,7 +53,7 @@ pub async fn output(world: &World, hook: u32, path: &StorePath) -> Option<Nar> {
 
 /// Whatever goes wrong here, the next builder is asked.
 async fn from_builder(world: &World, reach: &Reach, path: &StorePath) -> Option<Nar> {
-    let mut channel = reach.pool().checkout().await.ok()?;
+    let mut channel = reach.pools().control.checkout().await.ok()?;
     let info = channel.query_path_info(path).await.ok()??;
     let mut sink = tokio::fs::File::from_std(world.spool.create(info.nar_size).ok()?);
     let seen = channel.nar_from_path(path, &mut sink, info.nar_size).await.ok()?;

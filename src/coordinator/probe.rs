@@ -16,7 +16,8 @@ const DEFAULT_FEATURES: [&str; 3] = ["benchmark", "big-parallel", "nixos-test"];
 
 /// Shakes hands with the builder's daemon and reports what it can do.
 pub(super) async fn probe(reach: Arc<Reach>, world: Arc<World>) {
-    let asked = async { reach.pool().checkout().await.map(|daemon| capabilities(&reach.spec, &daemon)) };
+    let asked =
+        async { reach.pools().control.checkout().await.map(|daemon| capabilities(&reach.spec, &daemon)) };
     let found = match timeout(world.config.timeouts.probe, asked).await {
         Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) => Err(error.to_string()),
@@ -29,7 +30,7 @@ pub(super) async fn probe(reach: Arc<Reach>, world: Arc<World>) {
 pub(super) async fn ping(reach: Arc<Reach>, world: Arc<World>) {
     let limit = world.config.timeouts.silent_after;
     let asked = async {
-        let mut daemon = reach.pool().checkout().await.map_err(|error| error.to_string())?;
+        let mut daemon = reach.pools().control.checkout().await.map_err(|error| error.to_string())?;
         daemon.query_valid_paths(&[], false).await.map_err(|error| error.to_string())
     };
     let answered = match timeout(limit, asked).await {

@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::upload::InFlight;
+use crate::config::{Builder, BuilderUri};
 use crate::domain::{BuilderName, BuilderSpec, StoreDir};
 use crate::edge::channel::Transport;
 use crate::edge::pool::Pool;
@@ -14,27 +16,69 @@ use crate::edge::pool::Pool;
 pub struct Reach {
     /// What the user said of it.
     pub spec: BuilderSpec,
+    /// How it is reached.
+    pub uri: BuilderUri,
     /// What is on its way there.
-    pub in_flight: InFlight,
+    pub in_flight: Arc<InFlight>,
+    /// Cancelled when this is the way to no builder any more: what its tasks find out then is nobody's news.
+    pub retired: CancellationToken,
     transport: Transport,
     store_dir: StoreDir,
     patience: Duration,
     tracker: TaskTracker,
-    pool: Mutex<Arc<Pool>>,
+    pools: Arc<Mutex<Pools>>,
+}
+
+/// The channels to one builder.
+#[derive(Clone)]
+pub struct Pools {
+    /// For builds, and all that is small.
+    pub control: Arc<Pool>,
+    /// For uploads.
+    pub bulk: Arc<Pool>,
+}
+
+impl Pools {
+    fn new(transport: &Transport, store_dir: &StoreDir, patience: Duration, tracker: &TaskTracker) -> Self {
+        let pool = |transport| Pool::new(transport, store_dir.clone(), patience, tracker.clone());
+        Self { control: pool(transport.clone()), bulk: pool(transport.bulk()) }
+    }
+
+    fn cut(&self, reason: &str) {
+        self.control.cut(reason);
+        self.bulk.cut(reason);
+    }
 }
 
 impl Reach {
     /// Nothing is opened yet; opening a channel may take as long as `patience`.
     pub fn new(
-        spec: BuilderSpec,
+        builder: &Builder,
         transport: Transport,
         store_dir: StoreDir,
         patience: Duration,
         tracker: TaskTracker,
     ) -> Self {
-        let pool = Pool::new(transport.clone(), store_dir.clone(), patience, tracker.clone());
-        let in_flight = InFlight::default();
-        Self { spec, in_flight, transport, store_dir, patience, tracker, pool: Mutex::new(pool) }
+        let pools = Pools::new(&transport, &store_dir, patience, &tracker);
+        let Builder { spec, uri } = builder.clone();
+        let (in_flight, retired) = (Arc::default(), CancellationToken::new());
+        let pools = Arc::new(Mutex::new(pools));
+        Self { spec, uri, in_flight, retired, transport, store_dir, patience, tracker, pools }
+    }
+
+    /// The same way to the same builder, of which something else is said now.
+    pub fn with_spec(&self, spec: BuilderSpec) -> Self {
+        Self {
+            spec,
+            uri: self.uri.clone(),
+            in_flight: Arc::clone(&self.in_flight),
+            retired: self.retired.clone(),
+            transport: self.transport.clone(),
+            store_dir: self.store_dir.clone(),
+            patience: self.patience,
+            tracker: self.tracker.clone(),
+            pools: Arc::clone(&self.pools),
+        }
     }
 
     /// The builder's name.
@@ -42,19 +86,24 @@ impl Reach {
         &self.spec.name
     }
 
+    /// How it is reached.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     /// Its channels.
-    pub fn pool(&self) -> Arc<Pool> {
-        Arc::clone(&self.lock())
+    pub fn pools(&self) -> Pools {
+        self.lock().clone()
     }
 
     /// Ends everything that is under way there; a later probe begins with new channels.
     pub fn cut(&self, reason: &str) {
-        let fresh =
-            Pool::new(self.transport.clone(), self.store_dir.clone(), self.patience, self.tracker.clone());
+        let fresh = Pools::new(&self.transport, &self.store_dir, self.patience, &self.tracker);
         std::mem::replace(&mut *self.lock(), fresh).cut(reason);
+        self.transport.cut();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Arc<Pool>> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Pools> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,12 +1,15 @@
 //! A byte stream to a Nix daemon, however it is reached.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio_util::task::TaskTracker;
 
 use super::process::{DaemonProcess, Reaped};
+use super::ssh::{self, Lane, SshError};
 
 /// The receiving half.
 pub type Reader = Box<dyn AsyncRead + Send + Sync + Unpin>;
@@ -20,6 +23,8 @@ pub enum Transport {
     Process(DaemonProcess),
     /// A daemon's Unix socket on this machine.
     Socket(PathBuf),
+    /// A machine that ssh reaches.
+    Ssh(Arc<ssh::Host>, Lane),
 }
 
 /// Two halves, and what has to live as long as they do.
@@ -28,8 +33,38 @@ pub struct Channel {
     pub reader: Reader,
     /// To the daemon.
     pub writer: Writer,
-    /// The child behind it, where there is one.
-    pub child: Option<Reaped>,
+    /// What is behind it, where that is more than the stream.
+    pub behind: Option<Behind>,
+}
+
+/// What is behind a channel, and ends with it.
+pub enum Behind {
+    /// A child of ours.
+    Child(Reaped),
+    /// A command on a builder.
+    Session(ssh::Hold),
+    /// A stream through a master.
+    Forward(ssh::Forwarded),
+}
+
+impl Behind {
+    /// The last words of the program at the other end; empty where it said nothing.
+    pub fn last_words(&self) -> String {
+        match self {
+            Behind::Child(child) => child.last_words(),
+            Behind::Session(session) => session.last_words(),
+            Behind::Forward(_) => String::new(),
+        }
+    }
+
+    /// The same when it has said all, or after `limit`.
+    pub async fn settled(&self, limit: Duration) -> String {
+        match self {
+            Behind::Child(child) => child.settled(limit).await,
+            Behind::Session(session) => session.settled(limit).await,
+            Behind::Forward(_) => String::new(),
+        }
+    }
 }
 
 /// Why no channel could be had.
@@ -51,6 +86,9 @@ pub enum OpenError {
         /// Why not.
         why: std::io::Error,
     },
+    /// ssh does not get there.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
 }
 
 impl Transport {
@@ -62,8 +100,31 @@ impl Transport {
                 let stream = UnixStream::connect(path).await;
                 let stream = stream.map_err(|why| OpenError::Connect { path: path.clone(), why })?;
                 let (reader, writer) = stream.into_split();
-                Ok(Channel { reader: Box::new(reader), writer: Box::new(writer), child: None })
+                Ok(Channel { reader: Box::new(reader), writer: Box::new(writer), behind: None })
             }
+            Transport::Ssh(host, lane) => Ok(host.open(*lane).await?),
+        }
+    }
+
+    /// The same place, on the lane for what is large.
+    pub fn bulk(&self) -> Self {
+        match self {
+            Transport::Ssh(host, _) => Transport::Ssh(Arc::clone(host), Lane::Bulk),
+            other => other.clone(),
+        }
+    }
+
+    /// Nothing new begins on what all channels share: it gives no answer.
+    pub fn doubt(&self) {
+        if let Transport::Ssh(host, lane) = self {
+            host.doubt(*lane);
+        }
+    }
+
+    /// Ends what all channels share.
+    pub fn cut(&self) {
+        if let Transport::Ssh(host, _) = self {
+            host.cut();
         }
     }
 }

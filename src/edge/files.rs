@@ -102,6 +102,16 @@ pub fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
+/// Removes a file of ours; it may be gone already.
+pub fn remove(path: &Path) {
+    let _ = fs::remove_file(path);
+}
+
+/// Whether we may read it.
+pub fn can_read(path: &Path) -> io::Result<()> {
+    File::open(path).map(drop)
+}
+
 /// A small file's text; none where there is no such file, or it is no text.
 pub fn read_bounded(path: &Path) -> Option<String> {
     const LONGEST: u64 = 1 << 20;

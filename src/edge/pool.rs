@@ -12,8 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::channel::{OpenError, Reader, Transport, Writer};
-use super::process::Reaped;
+use super::channel::{Behind, OpenError, Reader, Transport, Writer};
 use crate::domain::StoreDir;
 use crate::nix::client::{self, Client};
 use crate::nix::handshake::{HandshakeError, Version};
@@ -26,6 +25,8 @@ pub type Daemon = Client<Reader, Writer>;
 const KEPT_FOR: Duration = Duration::from_secs(600);
 /// Idle channels beyond this are closed.
 const MAX_IDLE: usize = 8;
+/// For the last words of a program that is no daemon.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// Why no daemon could be had.
 #[derive(Debug, thiserror::Error)]
@@ -68,9 +69,9 @@ pub struct Pool {
 }
 
 struct Entry {
-    // Before `child`: its pipes must be closed when the child is waited for.
+    // Before `behind`: its pipes must be closed when a child is waited for.
     daemon: Daemon,
-    child: Option<Reaped>,
+    behind: Option<Behind>,
     opened: Instant,
 }
 
@@ -98,7 +99,13 @@ impl Pool {
         }
         let opening = timeout(self.patience, self.open(Version::OURS));
         tokio::select! {
-            opened = opening => Ok(self.lease(opened.map_err(|_| CheckoutError::Timeout(self.patience))??)),
+            opened = opening => match opened {
+                Ok(entry) => Ok(self.lease(entry?)),
+                Err(_) => {
+                    self.transport.doubt();
+                    Err(CheckoutError::Timeout(self.patience))
+                }
+            },
             reason = self.was_cut() => Err(CheckoutError::Cut(reason)),
         }
     }
@@ -130,13 +137,21 @@ impl Pool {
 
     async fn open(&self, version: Version) -> Result<Entry, CheckoutError> {
         let channel = self.transport.open(&self.tracker).await?;
-        let said = |child: &Option<Reaped>| child.as_ref().map(Reaped::last_words).unwrap_or_default();
-        let (reader, writer) = (channel.reader, channel.writer);
-        let handshake = Client::handshake_at(version, reader, writer, self.store_dir.clone()).await;
+        let behind = channel.behind;
         let mut daemon =
-            handshake.map_err(|error| CheckoutError::Handshake { error, said: said(&channel.child) })?;
+            match Client::handshake_at(version, channel.reader, channel.writer, self.store_dir.clone()).await
+            {
+                Ok(daemon) => daemon,
+                Err(error) => {
+                    let said = match &behind {
+                        Some(behind) => behind.settled(LAST_WORDS).await,
+                        None => String::new(),
+                    };
+                    return Err(CheckoutError::Handshake { error, said });
+                }
+            };
         daemon.set_options(&options()).await?;
-        Ok(Entry { daemon, child: channel.child, opened: Instant::now() })
+        Ok(Entry { daemon, behind, opened: Instant::now() })
     }
 
     fn lease(self: &Arc<Self>, entry: Entry) -> Lease {
@@ -179,14 +194,14 @@ pub struct Lease {
 impl Lease {
     /// The last words of the program behind the channel; empty where it said nothing.
     pub fn last_words(&self) -> String {
-        self.entry().child.as_ref().map(Reaped::last_words).unwrap_or_default()
+        self.entry().behind.as_ref().map(Behind::last_words).unwrap_or_default()
     }
 
     /// The two streams, and the child behind them, which lives as long as it is kept.
-    pub fn into_parts(mut self) -> (BufReader<Reader>, BufWriter<Writer>, Option<Reaped>) {
-        let Entry { daemon, child, .. } = self.entry.take().expect("taken only here and by drop");
+    pub fn into_parts(mut self) -> (BufReader<Reader>, BufWriter<Writer>, Option<Behind>) {
+        let Entry { daemon, behind, .. } = self.entry.take().expect("taken only here and by drop");
         let (reader, writer) = daemon.into_parts();
-        (reader, writer, child)
+        (reader, writer, behind)
     }
 
     /// The channel is closed after this use, since what happens on it concerns nobody else.

@@ -10,9 +10,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::channel::{Channel, OpenError};
+use super::channel::{Behind, Channel, OpenError};
 
 /// A daemon that has lost its input ends its build and itself within 50 ms; a hung one is killed after this.
 const GRACE: Duration = Duration::from_millis(700);
@@ -35,15 +36,12 @@ impl DaemonProcess {
             .spawn()
             .map_err(|why| OpenError::Spawn { program: self.program.display().to_string(), why })?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let said = Said::default();
-        if let Some(stderr) = stderr {
-            tracker.spawn(said.clone().listen(stderr));
-        }
-        let reaped = Reaped { child: Some(child), tracker: tracker.clone(), said };
-        let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
-            unreachable!("both were asked for");
+        let (Some(stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else {
+            unreachable!("all were asked for");
         };
-        Ok(Channel { reader: Box::new(stdout), writer: Box::new(stdin), child: Some(reaped) })
+        let reaped = Reaped::new(child, Said::listen_to(stderr, tracker), tracker);
+        let behind = Some(Behind::Child(reaped));
+        Ok(Channel { reader: Box::new(stdout), writer: Box::new(stdin), behind })
     }
 
     fn command(&self) -> Command {
@@ -67,9 +65,18 @@ pub struct Reaped {
 }
 
 impl Reaped {
+    pub(super) fn new(child: Child, said: Said, tracker: &TaskTracker) -> Self {
+        Self { child: Some(child), tracker: tracker.clone(), said }
+    }
+
     /// The last words on its stderr.
     pub fn last_words(&self) -> String {
         self.said.text()
+    }
+
+    /// The same when it has said all, or after `limit`.
+    pub async fn settled(&self, limit: Duration) -> String {
+        self.said.settled(limit).await
     }
 }
 
@@ -96,24 +103,47 @@ async fn reap(mut child: Child) {
     }
 }
 
-/// The tail of a child's stderr.
+/// The tail of what a program says on its stderr.
 #[derive(Clone, Default)]
-struct Said(Arc<Mutex<VecDeque<u8>>>);
+pub(super) struct Said {
+    tail: Arc<Mutex<VecDeque<u8>>>,
+    ended: CancellationToken,
+}
 
 impl Said {
+    pub(super) fn listen_to(stderr: impl AsyncRead + Unpin + Send + 'static, tracker: &TaskTracker) -> Self {
+        let said = Self::default();
+        tracker.spawn(said.clone().listen(stderr));
+        said
+    }
+
     async fn listen(self, mut stderr: impl AsyncRead + Unpin) {
+        let _ended = self.ended.clone().drop_guard();
         let mut chunk = [0; 1024];
         while let Ok(read @ 1..) = stderr.read(&mut chunk).await {
-            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut kept = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
             kept.extend(&chunk[..read]);
             let excess = kept.len().saturating_sub(STDERR_KEPT);
             kept.drain(..excess);
         }
     }
 
-    fn text(&self) -> String {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Cancelled when it can say no more.
+    pub(super) fn ended(&self) -> CancellationToken {
+        self.ended.clone()
+    }
+
+    /// What it has said so far.
+    pub(super) fn text(&self) -> String {
+        let kept = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes: Vec<u8> = kept.iter().copied().collect();
         String::from_utf8_lossy(&bytes).trim().to_owned()
+    }
+
+    /// What it has said when it has said all, or after `limit`.
+    pub(super) async fn settled(&self, limit: Duration) -> String {
+        // Either way there is what there is.
+        let _ = timeout(limit, self.ended.cancelled()).await;
+        self.text()
     }
 }

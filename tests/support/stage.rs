@@ -28,6 +28,9 @@ sandbox-fallback = false
 system-features = benchmark big-parallel nixos-test special
 ";
 
+/// What cannot run at once waits in the coordinator: what Nix itself would do with it is nobody's business here.
+pub const ENDPOINT: &str = "[endpoint]\nlocal = \"never\"\n";
+
 /// Short, so that tests need not wait them out; long enough for a busy machine.
 const TIMEOUTS: &str = "\
 [timeouts]
@@ -140,7 +143,8 @@ impl Stage {
             let uri = format!("process:{}?program={}", self.path(name).display(), program.display());
             text.push_str(&format!("[[builder]]\nuri = \"{uri}\"\nslots = {slots}\n{more}"));
         }
-        text + TIMEOUTS + more
+        let endpoint = if more.contains("[endpoint]") { "" } else { ENDPOINT };
+        text + endpoint + TIMEOUTS + more
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

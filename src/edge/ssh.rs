@@ -1,0 +1,234 @@
+//! Builders that ssh reaches: the system's `ssh`, with masters of our own.
+//!
+//! | part | what |
+//! |---|---|
+//! | `command` | the words that `ssh` is started with |
+//! | `master` | one connection to a builder, and how it ends |
+//! | `mux` | sessions and forwards over it |
+//! | `trouble` | what ssh said, as an error |
+//!
+//! Each builder has two lanes, so that a large upload never stands in the way of a build's log. A lane is one master,
+//! and more of them once it carries as many sessions as a server allows. Masters are connected one after the other,
+//! die with us however we die, and are never the user's own. Deliberately absent: a connection without a master.
+
+mod command;
+mod dir;
+mod master;
+mod mux;
+mod session;
+mod trouble;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+pub use dir::SocketDir;
+pub use session::{Forwarded, Hold, Session};
+pub use trouble::SshError;
+
+use super::channel::Channel;
+use super::clock;
+use crate::config::SshUri;
+use master::{Master, Seat};
+use mux::MuxError;
+
+/// A server's `MaxSessions` is 10 where nobody changed it.
+const SESSIONS: u32 = 8;
+/// What one master carries of forwarded channels; nothing in ssh bounds them.
+const FORWARDS: u32 = 256;
+/// How often another master is tried where one refuses a session.
+const TRIES: u32 = 3;
+
+/// Which of a builder's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Builds, pings, probes.
+    Control,
+    /// Uploads.
+    Bulk,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Connecting, and opening a session.
+    pub connect: Duration,
+    /// Silence after which ssh takes a connection for lost.
+    pub lost_after: Duration,
+}
+
+/// Where a builder's daemon is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Daemon {
+    /// `PROGRAM --stdio` in a session of its own.
+    Program(Vec<String>),
+    /// The daemon's socket; channels to it cost no session.
+    Socket(String),
+}
+
+/// A builder that ssh reaches.
+pub struct Host {
+    uri: SshUri,
+    dir: Arc<SocketDir>,
+    patience: Patience,
+    tracker: TaskTracker,
+    daemon: Mutex<Daemon>,
+    masters: Mutex<Vec<(Lane, Arc<Master>)>>,
+    /// Whoever holds it connects; with the last failure, for those who waited meanwhile.
+    connecting: tokio::sync::Mutex<Option<(Instant, SshError)>>,
+}
+
+impl Host {
+    /// Nothing is connected yet.
+    pub fn new(uri: SshUri, dir: Arc<SocketDir>, patience: Patience, tracker: TaskTracker) -> Arc<Self> {
+        let daemon = Mutex::new(Daemon::Program(program(&uri, None)));
+        let (masters, connecting) = Default::default();
+        Arc::new(Self { uri, dir, patience, tracker, daemon, masters, connecting })
+    }
+
+    /// What the user wrote.
+    pub fn uri(&self) -> &SshUri {
+        &self.uri
+    }
+
+    /// Where the daemon is, once a probe knows better; `found` is where its program was found.
+    pub fn use_program(&self, found: Option<&str>) {
+        self.set_daemon(Daemon::Program(program(&self.uri, found)));
+    }
+
+    /// From now on channels lead to the daemon's socket there, until the next [`Host::cut`].
+    pub fn use_socket(&self, path: &str) {
+        self.set_daemon(Daemon::Socket(path.to_owned()));
+    }
+
+    /// Where the daemon is taken to be.
+    pub fn daemon(&self) -> Daemon {
+        self.daemon.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_daemon(&self, daemon: Daemon) {
+        *self.daemon.lock().unwrap_or_else(PoisonError::into_inner) = daemon;
+    }
+
+    /// Opens a channel to the builder's daemon.
+    pub async fn open(&self, lane: Lane) -> Result<Channel, SshError> {
+        match self.daemon() {
+            Daemon::Program(words) => {
+                let command = command::daemon(&words, self.uri.remote_store.as_deref());
+                Ok(self.session(lane, &command).await?.into_channel())
+            }
+            Daemon::Socket(path) => self.open_socket(lane, &path).await,
+        }
+    }
+
+    /// Opens a channel to a Unix socket there.
+    pub async fn open_socket(&self, lane: Lane, path: &str) -> Result<Channel, SshError> {
+        let seat = self.seat(lane, FORWARDS).await?;
+        let opened = timeout(self.patience.connect, seat.forwarded(path)).await;
+        match opened {
+            Ok(Ok(stream)) => Ok(session::forwarded(stream, seat)),
+            Ok(Err(error)) => Err(SshError::Forward { path: path.to_owned(), said: error.to_string() }),
+            Err(_) => {
+                seat.retire();
+                Err(SshError::Timeout(self.patience.connect))
+            }
+        }
+    }
+
+    /// Runs a command in the login shell there. It must mean the same in every shell.
+    pub async fn session(&self, lane: Lane, command: &str) -> Result<Session, SshError> {
+        let mut last = None;
+        for _ in 0..TRIES {
+            let seat = self.seat(lane, SESSIONS).await?;
+            match timeout(self.patience.connect, mux::session(seat.socket(), command)).await {
+                Ok(Ok(running)) => return Ok(Session::new(running, seat, &self.tracker)),
+                Ok(Err(MuxError::Refused(why))) if seat.is_alone() => return Err(SshError::Refused(why)),
+                Ok(Err(MuxError::Refused(why))) => {
+                    seat.allow_no_more();
+                    last = Some(SshError::Refused(why));
+                }
+                Ok(Err(error)) => {
+                    seat.retire();
+                    last = Some(SshError::Lost(error.to_string()));
+                }
+                Err(_) => {
+                    // It may only be slow, and what runs there may live; nothing new begins there.
+                    seat.retire();
+                    return Err(SshError::Timeout(self.patience.connect));
+                }
+            }
+        }
+        Err(last.unwrap_or(SshError::Timeout(self.patience.connect)))
+    }
+
+    /// What runs on this lane may go on; whatever comes next connects anew.
+    pub fn doubt(&self, lane: Lane) {
+        for (_, master) in self.masters().iter().filter(|(its, _)| *its == lane) {
+            master.retire();
+        }
+    }
+
+    /// Ends every connection.
+    pub fn cut(&self) {
+        for (_, master) in self.masters().drain(..) {
+            master.end();
+        }
+        if let Daemon::Socket(_) = self.daemon() {
+            self.use_program(None);
+        }
+    }
+
+    /// Whoever comes first connects, the others wait and share what comes of it.
+    async fn seat(&self, lane: Lane, places: u32) -> Result<Seat, SshError> {
+        if let Some(seat) = self.free_seat(lane, places) {
+            return Ok(seat);
+        }
+        let asked = clock::now();
+        let mut failed = self.connecting.lock().await;
+        if let Some(seat) = self.free_seat(lane, places) {
+            return Ok(seat);
+        }
+        if let Some((_, error)) = failed.as_ref().filter(|(at, _)| *at >= asked) {
+            return Err(error.clone());
+        }
+        match Master::connect(&self.uri, &self.dir, self.patience, &self.tracker).await {
+            Ok(master) => {
+                let seat = Seat::new(Arc::clone(&master));
+                self.masters().push((lane, master));
+                Ok(seat)
+            }
+            Err(error) => {
+                *failed = Some((clock::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    fn free_seat(&self, lane: Lane, places: u32) -> Option<Seat> {
+        let mut masters = self.masters();
+        masters.retain(|(_, master)| master.is_usable());
+        masters.iter().filter(|(its, _)| *its == lane).find_map(|(_, master)| Seat::take(master, places))
+    }
+
+    fn masters(&self) -> MutexGuard<'_, Vec<(Lane, Arc<Master>)>> {
+        self.masters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the user said wins.
+fn program(uri: &SshUri, found: Option<&str>) -> Vec<String> {
+    match (&*uri.remote_program, found) {
+        ([], Some(found)) => vec![found.to_owned()],
+        ([], None) => vec!["nix-daemon".to_owned()],
+        (said, _) => said.to_vec(),
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("uri", &self.uri).finish_non_exhaustive()
+    }
+}

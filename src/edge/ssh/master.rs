@@ -1,0 +1,242 @@
+//! One ssh connection to a builder.
+//!
+//! A master does not watch its standard input, so a shell does that for it: when we are gone, however that came, the
+//! shell reads the end of its input and ends the whole process group.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::process::{ChildStdin, Command};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::dir::SocketDir;
+use super::mux::{self, MuxError};
+use super::trouble::{self, SshError};
+use super::{Patience, command};
+use crate::config::SshUri;
+use crate::edge::files;
+use crate::edge::process::{Reaped, Said};
+
+/// Ends the group when its input ends. The trap is set behind ssh's start, which would inherit an ignored signal.
+const LEASH: &str = r#"
+"$@" </dev/null &
+trap : TERM
+exec >/dev/null 2>&1
+read -r _
+kill -TERM 0
+sleep 1
+kill -KILL 0
+"#;
+/// Between two looks for a master's socket.
+const LOOK: Duration = Duration::from_millis(5);
+/// For ssh's last words once it has ended.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// A connection.
+pub struct Master {
+    socket: PathBuf,
+    dir: Arc<SocketDir>,
+    taken: AtomicU32,
+    /// No more than these; found out by trying.
+    most: AtomicU32,
+    retired: AtomicBool,
+    gone: CancellationToken,
+    process: Mutex<Option<(ChildStdin, Reaped)>>,
+    forward: tokio::sync::Mutex<Option<(String, PathBuf)>>,
+}
+
+impl Master {
+    /// Connects and logs in.
+    pub async fn connect(
+        uri: &SshUri,
+        dir: &Arc<SocketDir>,
+        patience: Patience,
+        tracker: &TaskTracker,
+    ) -> Result<Arc<Self>, SshError> {
+        check_key(uri)?;
+        let known_hosts = pin(uri, dir)?;
+        let socket = dir.fresh('m');
+        let words = command::master(uri, &socket, known_hosts.as_deref(), patience);
+        let connecting = Self::start(uri, dir, socket, &words, tracker);
+        let result = timeout(patience.connect, connecting).await;
+        let result = match result.unwrap_or(Err(SshError::Timeout(patience.connect))) {
+            Err(error) if error.wants_fingerprint() => {
+                Err(error.with_fingerprint(look_closer(uri, &words, patience).await))
+            }
+            result => result,
+        };
+        known_hosts.as_deref().map(files::remove);
+        result
+    }
+
+    async fn start(
+        uri: &SshUri,
+        dir: &Arc<SocketDir>,
+        socket: PathBuf,
+        words: &[String],
+        tracker: &TaskTracker,
+    ) -> Result<Arc<Self>, SshError> {
+        let mut words = words.to_vec();
+        if let Some(ciphers) = command::ciphers(uri, &words).await {
+            words.extend(["-o".to_owned(), format!("Ciphers={ciphers}")]);
+        }
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", LEASH, "muster-ssh", "ssh"]).args(&words).args(command::destination(uri));
+        shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        shell.process_group(0).kill_on_drop(true);
+        let mut child = shell.spawn().map_err(|error| SshError::Start(error.to_string()))?;
+        let (Some(leash), Some(stderr)) = (child.stdin.take(), child.stderr.take()) else {
+            unreachable!("both were asked for");
+        };
+        // The shell lets go of its stderr, so that ssh's end is the end of it.
+        let said = Said::listen_to(stderr, tracker);
+        let master = Arc::new(Self {
+            socket,
+            dir: Arc::clone(dir),
+            taken: AtomicU32::new(0),
+            most: AtomicU32::new(u32::MAX),
+            retired: AtomicBool::new(false),
+            gone: said.ended(),
+            process: Mutex::new(Some((leash, Reaped::new(child, said.clone(), tracker)))),
+            forward: tokio::sync::Mutex::new(None),
+        });
+        tokio::select! {
+            () = master.listens() => Ok(master),
+            () = master.gone.cancelled() => {
+                let pinned = uri.host_key.as_ref().map(|key| key.fingerprint());
+                Err(SshError::from_stderr(&uri.host, pinned, &said.settled(LAST_WORDS).await))
+            }
+        }
+    }
+
+    /// ssh makes its socket when it is logged in.
+    async fn listens(&self) {
+        while !files::is_there(&self.socket) {
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Whether something new may begin here.
+    pub fn is_usable(&self) -> bool {
+        !self.gone.is_cancelled() && !self.retired.load(Ordering::Relaxed)
+    }
+
+    /// Nothing new begins here.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends it, and everything that it carries.
+    pub fn end(&self) {
+        self.retire();
+        drop(self.process.lock().unwrap_or_else(PoisonError::into_inner).take());
+        files::remove(&self.socket);
+    }
+
+    /// Connects to a socket there, by one here that is made for the first who asks.
+    async fn forwarded(&self, path: &str) -> Result<UnixStream, MuxError> {
+        let mut forward = self.forward.lock().await;
+        let here = match &*forward {
+            Some((there, here)) if there == path => here.clone(),
+            _ => {
+                let here = self.dir.fresh('d');
+                mux::forward(&self.socket, &here.to_string_lossy(), path).await?;
+                *forward = Some((path.to_owned(), here.clone()));
+                here
+            }
+        };
+        drop(forward);
+        Ok(UnixStream::connect(here).await?)
+    }
+}
+
+impl Drop for Master {
+    fn drop(&mut self) {
+        self.end();
+        if let Some((_, here)) = self.forward.get_mut().take() {
+            files::remove(&here);
+        }
+    }
+}
+
+/// A place on a master: given back when dropped, and the master lives at least as long.
+pub struct Seat(Arc<Master>);
+
+impl Seat {
+    /// The first place of a new one.
+    pub fn new(master: Arc<Master>) -> Self {
+        master.taken.fetch_add(1, Ordering::Relaxed);
+        Self(master)
+    }
+
+    /// A place, where there is one. Only one task asks at a time.
+    pub fn take(master: &Arc<Master>, places: u32) -> Option<Self> {
+        let places = places.min(master.most.load(Ordering::Relaxed));
+        (master.taken.load(Ordering::Relaxed) < places).then(|| Self::new(Arc::clone(master)))
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.0.socket
+    }
+
+    pub async fn forwarded(&self, path: &str) -> Result<UnixStream, MuxError> {
+        self.0.forwarded(path).await
+    }
+
+    /// Whether nobody else has one.
+    pub fn is_alone(&self) -> bool {
+        self.0.taken.load(Ordering::Relaxed) <= 1
+    }
+
+    /// The server takes only the others.
+    pub fn allow_no_more(&self) {
+        self.0.most.store(self.0.taken.load(Ordering::Relaxed).saturating_sub(1).max(1), Ordering::Relaxed);
+    }
+
+    /// Nothing new begins on this master.
+    pub fn retire(&self) {
+        self.0.retire();
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// ssh only warns of a key that is not there, and then says that the server denies us.
+fn check_key(uri: &SshUri) -> Result<(), SshError> {
+    let Some(key) = &uri.key else { return Ok(()) };
+    files::can_read(key)
+        .map_err(|error| SshError::Key { path: key.display().to_string(), why: error.to_string() })
+}
+
+fn pin(uri: &SshUri, dir: &SocketDir) -> Result<Option<PathBuf>, SshError> {
+    let Some(key) = &uri.host_key else { return Ok(None) };
+    let file = dir.fresh('k');
+    files::replace(&file, &command::known_host(key)).map_err(|error| SshError::Start(error.to_string()))?;
+    Ok(Some(file))
+}
+
+/// Connects once more, only to hear which key the server has; it is refused like before.
+async fn look_closer(uri: &SshUri, words: &[String], patience: Patience) -> Option<String> {
+    let mut ssh = Command::new("ssh");
+    // The first value of an option wins.
+    ssh.args(["-o", "LogLevel=DEBUG1", "-o", "ControlMaster=no", "-o", "ControlPath=none"]);
+    ssh.args(words).args(command::destination(uri));
+    ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+    let mut child = ssh.spawn().ok()?;
+    let mut said = Vec::new();
+    let listen = child.stderr.take()?.take(256 << 10).read_to_end(&mut said).await;
+    let waited = timeout(patience.connect, async { listen.and(child.wait().await) }).await;
+    waited.ok()?.ok()?;
+    trouble::fingerprint(&String::from_utf8_lossy(&said))
+}

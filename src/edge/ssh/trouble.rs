@@ -1,0 +1,200 @@
+//! What ssh said, as an error that says what to do.
+
+use std::time::Duration;
+
+/// Why a builder could not be reached by ssh.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SshError {
+    /// `ssh` itself could not be started, or a file for it not be written.
+    #[error("cannot start ssh: {0}")]
+    Start(String),
+    /// The key that the user named is not there or not ours to read.
+    #[error("its ssh key {path} cannot be read: {why}")]
+    Key {
+        /// Which file.
+        path: String,
+        /// Why not.
+        why: String,
+    },
+    /// Nobody vouched for the server's key.
+    #[error(
+        "nobody vouches for its host key{}. If `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` (or another type) on \
+         the builder prints the same fingerprint, accept it with `muster doctor {host} --pin {}`",
+        fingerprint.as_ref().map(|print| format!(" {print}")).unwrap_or_default(),
+        fingerprint.as_deref().unwrap_or("FINGERPRINT")
+    )]
+    UnknownHostKey {
+        /// As the user named it.
+        host: String,
+        /// Of the key that the server has.
+        fingerprint: Option<String>,
+    },
+    /// The server has another key than the known one.
+    #[error(
+        "its host key has changed{}: either the machine was installed anew, or somebody stands between. It {}",
+        fingerprint.as_ref().map(|print| format!(" (now {print})")).unwrap_or_default(),
+        known.as_ref().map_or_else(
+            || "is not the one in ssh's known hosts; if the new one is right, remove the old line with `ssh-keygen -R`"
+                .to_owned(),
+            |known| format!("should be {known}, as the configuration says")
+        )
+    )]
+    ChangedHostKey {
+        /// Of the key that the server has.
+        fingerprint: Option<String>,
+        /// Of the key that the configuration pins.
+        known: Option<String>,
+    },
+    /// No key of ours is welcome.
+    #[error("its ssh server lets us in with none of our keys: {0}")]
+    Denied(String),
+    /// ssh ended; its own words.
+    #[error("ssh: {0}")]
+    Failed(String),
+    /// The server opens no session.
+    #[error("its ssh server opens no session: {0}")]
+    Refused(String),
+    /// The connection was there, and is gone.
+    #[error("ssh: {0}")]
+    Lost(String),
+    /// No channel to a socket there.
+    #[error("no channel to {path} there: {said}")]
+    Forward {
+        /// Which socket.
+        path: String,
+        /// What ssh said.
+        said: String,
+    },
+    /// Nothing came.
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+}
+
+impl SshError {
+    /// Reads what ssh said before it ended. `pinned` is the fingerprint that the configuration asks for.
+    pub(super) fn from_stderr(host: &str, pinned: Option<String>, said: &str) -> Self {
+        let last = reason(said);
+        let unknown = said.contains("host key is known for") && said.contains("strict checking");
+        let changed = said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED");
+        match () {
+            () if changed || (unknown && pinned.is_some()) => {
+                Self::ChangedHostKey { fingerprint: fingerprint(said), known: pinned }
+            }
+            () if unknown => Self::UnknownHostKey { host: host.to_owned(), fingerprint: fingerprint(said) },
+            () if last.contains("Permission denied") || last.contains("Too many authentication failures") => {
+                Self::Denied(last)
+            }
+            () => Self::Failed(last),
+        }
+    }
+
+    /// Whether a closer look would tell the server's key.
+    pub(super) fn wants_fingerprint(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownHostKey { fingerprint: None, .. } | Self::ChangedHostKey { fingerprint: None, .. }
+        )
+    }
+
+    pub(super) fn with_fingerprint(mut self, found: Option<String>) -> Self {
+        if let Self::UnknownHostKey { fingerprint, .. } | Self::ChangedHostKey { fingerprint, .. } = &mut self
+        {
+            *fingerprint = found;
+        }
+        self
+    }
+}
+
+/// The last line, which is why ssh gave up; what stands before it is the server's chatter. Where the last one alone
+/// says nothing, the one before is added.
+fn reason(said: &str) -> String {
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty()).rev();
+    let Some(last) = lines.next() else { return "it ended and said nothing".to_owned() };
+    let vague = last.starts_with("Connection closed") || last.starts_with("kex_exchange_identification");
+    match lines.next().filter(|_| vague) {
+        Some(before) => clip(&format!("{before}; {last}")),
+        None => clip(last),
+    }
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(500).collect()
+}
+
+/// The fingerprint that ssh names: in its warning, or in its debug messages.
+pub(super) fn fingerprint(said: &str) -> Option<String> {
+    let server = said.lines().find_map(|line| line.split_once("Server host key: ").map(|(_, rest)| rest));
+    let words = server.unwrap_or(said).split_whitespace();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
+    words
+        .map(|word| word.trim_end_matches('.'))
+        .find(|word| {
+            word.strip_prefix("SHA256:").is_some_and(|rest| rest.len() == 43 && rest.bytes().all(plain))
+        })
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PRINT: &str = "SHA256:uNiVztksCsDhcc0u9e8BrvA8RE8Il5bXbXwVdGhyR5s";
+
+    fn check(said: &str, expected: SshError) {
+        assert_eq!(SshError::from_stderr("h", None, said), expected);
+    }
+
+    #[test]
+    fn the_last_line_is_the_reason() {
+        let denied = "eva@h: Permission denied (publickey).";
+        check(&format!("*** Welcome ***\nAll is logged\n{denied}\n"), SshError::Denied(denied.to_owned()));
+        let refused = "ssh: connect to host h port 22: Connection refused";
+        check(refused, SshError::Failed(refused.to_owned()));
+        check("", SshError::Failed("it ended and said nothing".to_owned()));
+        check(
+            "channel 0: open failed\nConnection closed by h port 22",
+            SshError::Failed("channel 0: open failed; Connection closed by h port 22".to_owned()),
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_from_a_changed_one() {
+        let unknown = "No ED25519 host key is known for h and you have requested strict checking.\n\
+                       Host key verification failed.";
+        check(unknown, SshError::UnknownHostKey { host: "h".to_owned(), fingerprint: None });
+        let changed = format!(
+            "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nThe fingerprint for the ED25519 key sent by the \
+             remote host is\n{PRINT}.\nHost key verification failed."
+        );
+        check(&changed, SshError::ChangedHostKey { fingerprint: Some(PRINT.to_owned()), known: None });
+        let other_type = SshError::from_stderr("h", Some("SHA256:x".to_owned()), unknown);
+        assert_eq!(
+            other_type,
+            SshError::ChangedHostKey { fingerprint: None, known: Some("SHA256:x".to_owned()) }
+        );
+    }
+
+    #[test]
+    fn the_fix_holds_the_fingerprint_and_the_host() {
+        let error = SshError::UnknownHostKey { host: "h".to_owned(), fingerprint: Some(PRINT.to_owned()) };
+        assert!(error.to_string().contains(&format!("muster doctor h --pin {PRINT}")), "{error}");
+    }
+
+    #[test]
+    fn the_servers_key_is_found_among_debug_messages() {
+        let debug = format!(
+            "debug1: identity SHA256:no\r\ndebug1: Server host key: ssh-ed25519 {PRINT}\r\ndebug1: x"
+        );
+        assert_eq!(fingerprint(&debug).as_deref(), Some(PRINT));
+        assert_eq!(fingerprint("SHA256:short"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_says_the_error_stays_small(said in "\\PC{0,2000}") {
+            prop_assert!(SshError::from_stderr("h", None, &said).to_string().len() < 3000);
+        }
+    }
+}
