@@ -9,6 +9,7 @@
 //! | `ops` | requests and replies as types |
 //! | `client`, `server` | the two ends |
 //! | `nar`, `aterm`, `base32`, `machines` | the formats |
+//! | `refusal` | how a daemon says what it is |
 //!
 //! Deliberately absent: processes, sockets, clocks, and any policy.
 
@@ -21,5 +22,6 @@ pub mod logs;
 pub mod machines;
 pub mod nar;
 pub mod ops;
+pub mod refusal;
 pub mod server;
 pub mod wire;
