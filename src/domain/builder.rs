@@ -104,7 +104,7 @@ pub struct Capabilities {
     /// Nix's version as its daemon says it; none before protocol 1.33.
     pub nix_version: Option<String>,
     /// What was measured, where that was possible.
-    pub measured: Option<Measured>,
+    pub measured: Option<Arc<Measured>>,
 }
 
 #[cfg(test)]

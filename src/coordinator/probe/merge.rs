@@ -1,6 +1,7 @@
 //! From what was found and what the user said to what a builder can do.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{BuilderSpec, Capabilities, Feature, Measured, Slots, System, Trust};
@@ -60,7 +61,7 @@ pub(super) fn capabilities(
         speed_factor: spec.speed_factor.unwrap_or(1.0),
         trust,
         nix_version,
-        measured: Some(measured),
+        measured: Some(Arc::new(measured)),
     })
 }
 

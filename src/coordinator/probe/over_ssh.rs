@@ -95,10 +95,11 @@ fn no_daemon(uri: &SshUri, looked: &Looked, error: &CheckoutError) -> String {
     };
     match looked {
         Err(why) => format!("no nix-daemon answers: {error}; and {why}{serve}"),
-        Ok(report) if report.nix_daemon.is_none() && uri.remote_program.is_empty() => format!(
+        Ok(report) if report.nix_daemon.is_none() && uri.remote_program.is_empty() => {
             "there is no nix-daemon: neither on PATH nor where Nix is installed; install Nix there, or name the \
              program with ?remote-program="
-        ),
+                .to_owned()
+        }
         Ok(report) if !report.noise.is_empty() => format!(
             "its login prints {:?}, which spoils what nix-daemon says; let shells that are not interactive print \
              nothing",
