@@ -12,12 +12,12 @@ mod feed;
 mod job;
 mod kept;
 mod lines;
-mod local;
+pub(crate) mod local;
 mod narration;
 mod probe;
 mod reach;
 mod transport;
-mod upload;
+pub(crate) mod upload;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

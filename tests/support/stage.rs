@@ -309,12 +309,22 @@ impl Stage {
         self.build_with(drvs, &format!("@{}", self.machines_file().display()), &[])
     }
 
+    /// `nix build` of these by the coordinator's machines lines, in another store than the coordinator's own.
+    pub fn build_in(&self, store: &str, drvs: &[Drv]) -> Client {
+        let store = format!("local?root={}", self.path(store).display());
+        self.start_build(&store, drvs, &format!("@{}", self.machines_file().display()), &[])
+    }
+
     /// `nix build` of these with other `builders`.
     pub fn build_with(&self, drvs: &[Drv], builders: &str, more: &[&str]) -> Client {
+        self.start_build(&self.client_store(), drvs, builders, more)
+    }
+
+    fn start_build(&self, store: &str, drvs: &[Drv], builders: &str, more: &[&str]) -> Client {
         let terminal = self.terminal();
         let file = terminal.with_extension("nix");
         fs::write(&file, expr::all(&self.mark(), drvs)).expect("room");
-        let mut command = self.nix(&["build", "-L", "--no-link", "-j0", "--store", &self.client_store()]);
+        let mut command = self.nix(&["build", "-L", "--no-link", "-j0", "--store", store]);
         command.args(["--builders", builders]).args(more).arg("-f").arg(file);
         if self.daemon.is_some() {
             std::os::unix::fs::chown(self.path("home"), Some(NOBODY), Some(NOBODY)).expect("we are root");
