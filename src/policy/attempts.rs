@@ -99,6 +99,7 @@ impl State {
         match (outcome, verdict) {
             (_, Verdict::Success | Verdict::Final) => {}
             (AttemptOutcome::Lost { .. }, Verdict::Elsewhere(Against::Nobody)) => {}
+            (AttemptOutcome::Lost { .. }, Verdict::Elsewhere(Against::Builder)) => {}
             (_, Verdict::Elsewhere(Against::Nobody)) => history.unclear += 1,
             (AttemptOutcome::Lost { .. }, _) => {
                 history.losses.push(Loss { builder: name.clone(), what: what_befell(name, outcome) });
