@@ -19,6 +19,8 @@ mod kept;
 mod lines;
 pub(crate) mod local;
 mod narration;
+mod offer;
+mod once;
 mod probe;
 mod reach;
 mod roster;
@@ -39,8 +41,9 @@ use crate::edge::spool::Spool;
 use crate::edge::ssh::SocketDir;
 use crate::policy::{Event, Snapshot};
 
-pub use driver::{Listeners, Once, RunError, once, run};
+pub use driver::{Listeners, RunError, run};
 pub use install::option_to_set;
+pub use once::{Once, once};
 pub use sources::machines_source;
 
 pub use crate::edge::discover::MachinesSource;

@@ -66,11 +66,11 @@ async fn once(config: Config) -> Result<(), Failure> {
     let found = done.map_err(|error| Failure::Failed(error.into()))?;
     let rows = &found.snapshot.builders;
     print(&render::status::builders(&found.snapshot, None))?;
+    if interrupted.is_cancelled() {
+        return Err(Failure::Interrupted);
+    }
     if !rows.iter().any(|row| row.health == HealthWord::Healthy) {
-        return Err(match interrupted.is_cancelled() && rows.is_empty() {
-            true => Failure::Interrupted,
-            false => Failure::NoBuilder(anyhow::anyhow!("no builder could be used; no line was changed")),
-        });
+        return Err(Failure::NoBuilder(anyhow::anyhow!("no builder could be used; no line was changed")));
     }
     let advice = found.advice.map(|advice| format!("\n{advice}\n")).unwrap_or_default();
     print(&format!("\n{}{advice}", found.lines))
