@@ -5,8 +5,9 @@
 
 use super::driver::{Driver, RunError, write};
 use super::install::{self, Place};
-use super::{direct, lines, probe};
+use super::{direct, lines, probe, sources};
 use crate::config::Attach;
+use crate::edge::discover::machines;
 use crate::edge::files;
 use crate::nix::machines::BadEndpoint;
 
@@ -54,6 +55,10 @@ impl Driver {
 
     /// That Nix's own file cannot be changed keeps nobody from using ours.
     fn write_section(&mut self, lines: &str) {
+        // The setup may be younger than our last look, and has removed the section.
+        if machines::look(&sources::machines_source(&self.world.config)).reads_ours {
+            return;
+        }
         let trouble = install::write_section(&self.world.config, lines).err().map(|error| error.to_string());
         if let Some(trouble) = trouble.as_ref().filter(|trouble| self.last_trouble.as_ref() != Some(*trouble))
         {
