@@ -6,6 +6,7 @@ mod completions;
 mod connect;
 mod coordinator;
 mod demo;
+mod probe;
 mod status;
 
 use std::io::{self, Write};
@@ -57,6 +58,7 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
     match cli.command {
         Command::Coordinator(args) => coordinator::run(&args, environment),
         Command::Status(args) => status::run(&args, environment),
+        Command::Probe(args) => probe::run(&args, environment),
         Command::CheckConfig(args) => check_config::run(args, environment),
         Command::Demo(args) => demo::run(&args, environment),
         Command::Completions(args) => completions::run(&args),

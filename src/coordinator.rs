@@ -16,6 +16,7 @@ pub(crate) mod local;
 mod narration;
 mod probe;
 mod reach;
+pub mod survey;
 mod transport;
 pub(crate) mod upload;
 

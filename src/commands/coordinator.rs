@@ -24,7 +24,7 @@ pub(super) fn run(args: &CoordinatorArgs, environment: &Environment) -> Result<(
     }
     if config.builders.is_empty() && config.expect.is_empty() {
         return Err(Failure::NoBuilder(anyhow::anyhow!(
-            "no builder is known. Three ways on: name one on the command line (--builder process:/srv/b1), write a \
+            "no builder is known. Three ways on: name one on the command line (--builder USER@HOST), write a \
              [[builder]] table into {}, or say with [[expect]] what is still on its way; `muster check-config` shows \
              what is read",
             config.file.as_deref().map_or("the configuration".into(), |file| file.display().to_string())

@@ -210,7 +210,7 @@ impl Driver {
         let world = &self.world;
         let reach = Reach::new(
             builder.spec.clone(),
-            transport::of_builder(world, builder),
+            transport::of_builder(&world.config, builder, &world.ssh_sockets, &world.tracker),
             world.store_dir.clone(),
             world.config.timeouts.connect,
             world.tracker.clone(),
