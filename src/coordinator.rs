@@ -25,6 +25,7 @@ mod probe;
 mod reach;
 mod roster;
 mod sources;
+pub mod survey;
 mod transport;
 pub(crate) mod upload;
 

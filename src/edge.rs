@@ -11,6 +11,7 @@ pub mod environment;
 pub mod files;
 pub mod link;
 pub mod logging;
+pub mod machine;
 pub mod pool;
 pub mod process;
 pub mod program;

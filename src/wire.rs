@@ -8,3 +8,4 @@ pub mod link;
 pub mod listing;
 pub mod mux;
 pub mod notice;
+pub mod probe;

@@ -16,7 +16,7 @@ from worker import Daemon
 BUILDERS, SLOTS = ["b1", "b2", "b3"], 4
 MB = 1_000_000
 CHAIN, MANY, CPU_BUILDS, CROWD = 20, 100, 20, 20
-LARGE, HUGE, FILES = 512 * MB, 2_000 * MB, 10_000
+LARGE, HUGE, FILES = 256 * MB, 2_000 * MB, 5_000
 
 DERIVATION = """derivation {{
     name = "{name}"; system = "@SYSTEM@"; builder = "/bin/sh"; salt = "@SALT@";
@@ -71,7 +71,7 @@ def copies(stage, pairs):
         speeds = [(size / MB / stock, size / MB / ours) for stock, ours in taken]
         rows.append(row(name, "MB/s", speeds, ratio_min=0.8))
     huge = make_large(stage, "huge", HUGE)
-    peaks = [(copy(stage, huge, stock_copy)[1], copy(stage, huge, our_copy)[1])]
+    peaks = [(None, copy(stage, huge, our_copy)[1])]
     stage.run("rm", "-rf", f"{stage.base}/from", f"{stage.base}/to")
     return rows + [row(f"peak memory for {HUGE // MB} MB", "MB", peaks, muster_max=64)]
 

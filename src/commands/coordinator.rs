@@ -52,7 +52,7 @@ fn no_builder(config: &Config, look: &Look) -> Failure {
     let file = config.file.as_deref().map_or("the configuration".into(), |file| file.display().to_string());
     Failure::NoBuilder(anyhow::anyhow!(
         "no builder is known: none is named, and {lines}. Three ways on: name one on the command line (--builder \
-         process:/srv/b1), write a [[builder]] or [[source]] table into {file}, or say with [[expect]] what is still on \
+         USER@HOST), write a [[builder]] or [[source]] table into {file}, or say with [[expect]] what is still on \
          its way; `muster check-config` shows what is read"
     ))
 }

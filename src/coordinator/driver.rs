@@ -240,7 +240,7 @@ impl Driver {
         let world = &self.world;
         let reach = Reach::new(
             builder,
-            transport::of_builder(world, builder),
+            transport::of_builder(&world.config, builder, &world.ssh_sockets, &world.tracker),
             world.store_dir.clone(),
             world.config.timeouts.connect,
             world.tracker.clone(),
