@@ -36,7 +36,8 @@ const AFTER_HELP: &str = "\
 Examples:
   muster demo                                     watch a build survive the loss of a builder
   muster coordinator                              run beside the Nix daemon
-  muster coordinator --builder process:/srv/b1    with one more builder
+  muster coordinator --builder nix@far            with one more builder
+  muster probe nix@far                            what that one can do
   muster setup                                    make every build of this machine use it
   muster status                                   who builds what, and what waits
 
@@ -63,6 +64,8 @@ pub enum Command {
     Setup(SetupArgs),
     /// Show the builders, and the builds that run or wait.
     Status(StatusArgs),
+    /// Ask builders what they can do, without a coordinator.
+    Probe(ProbeArgs),
     /// Check the configuration and print what it means.
     CheckConfig(CheckConfigArgs),
     /// Build a graph with stock Nix on three embedded builders, and kill one of them on the way.
@@ -100,7 +103,7 @@ pub struct Settings {
     /// The store that inputs come from and outputs go to: auto, daemon, unix:///path/of/a/socket or local?root=/srv/x.
     #[arg(long, value_name = "STORE")]
     pub local_store: Option<String>,
-    /// A builder besides those of the configuration, such as process:/srv/b1; may be repeated.
+    /// A builder besides those of the configuration, such as nix@far.example.org; may be repeated.
     #[arg(long = "builder", value_name = "URI")]
     pub builders: Vec<String>,
     /// How Nix reaches the builders: through muster, or by itself over lines that muster keeps up to date.
@@ -174,6 +177,24 @@ Examples:
   muster status
   muster status --json | jq '.builders[] | select(.health != \"healthy\")'")]
 pub struct StatusArgs {
+    /// Where the files are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Print JSON (its \"schema\" is 1).
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `muster probe`
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[command(after_long_help = "\
+Examples:
+  muster probe                             every builder of the configuration
+  muster probe big nix@far.example.org     builders by name or by URI")]
+pub struct ProbeArgs {
+    /// A builder's name, or where one is: HOST, USER@HOST:PORT, ssh-ng://USER@HOST [default: the configuration's].
+    #[arg(value_name = "HOST")]
+    pub hosts: Vec<String>,
     /// Where the files are.
     #[command(flatten)]
     pub places: Places,

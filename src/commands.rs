@@ -6,6 +6,7 @@ mod completions;
 mod connect;
 mod coordinator;
 mod demo;
+mod probe;
 mod setup;
 mod status;
 
@@ -59,6 +60,7 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Coordinator(args) => coordinator::run(&args, environment),
         Command::Setup(args) => setup::run(&args, environment),
         Command::Status(args) => status::run(&args, environment),
+        Command::Probe(args) => probe::run(&args, environment),
         Command::CheckConfig(args) => check_config::run(args, environment),
         Command::Demo(args) => demo::run(&args, environment),
         Command::Completions(args) => completions::run(&args),

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod diff;
 mod duration;
+pub mod probe;
 pub mod status;
 
 pub use duration::human;
@@ -26,6 +27,11 @@ fn text_of(mut table: Table) -> String {
         column.set_padding((0, 2));
     }
     table.trim_fmt()
+}
+
+/// A size as people say it.
+fn bytes(size: u64) -> String {
+    bytesize::ByteSize::b(size).display().iec().to_string()
 }
 
 /// Words from elsewhere on one line, of bounded length, without anything that a terminal would act on.

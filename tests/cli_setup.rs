@@ -165,6 +165,22 @@ fn without_any_builder_three_ways_on_are_named() {
 }
 
 #[test]
+fn once_with_sources_that_know_nobody_exits_3_and_writes_nothing() {
+    let machine = Machine::new(&[("machines", "b1\n")]);
+    for command in ["true", "false"] {
+        let config = machine.path("config.toml");
+        fs::write(&config, format!("[[source]]\nexec = [\"{command}\"]\n")).expect("room");
+        let config = config.to_str().expect("text").to_owned();
+        let words = ["coordinator", "--attach", "direct", "--once", "--config", &config];
+        let (said, code) = machine.muster(&words);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("No builder is known") && said.contains("no line was changed"), "{said}");
+        assert_eq!(machine.read("machines").as_deref(), Some("b1\n"));
+        assert!(!machine.path("run/machines").exists());
+    }
+}
+
+#[test]
 fn once_needs_direct() {
     let machine = Machine::new(&[("machines", "b1\n")]);
     assert_eq!(machine.muster(&["coordinator", "--once"]).1, Some(2));
