@@ -8,18 +8,21 @@
 //! | `framed` | streams of unknown length |
 //! | `ops` | requests and replies as types |
 //! | `client`, `server` | the two ends |
-//! | `nar`, `aterm`, `base32`, `machines` | the formats |
+//! | `nar`, `aterm`, `base32`, `machines`, `conf` | the formats |
+//! | `section` | a section of ours in somebody else's file |
 //!
 //! Deliberately absent: processes, sockets, clocks, and any policy.
 
 pub mod aterm;
 pub mod base32;
 pub mod client;
+pub mod conf;
 pub mod framed;
 pub mod handshake;
 pub mod logs;
 pub mod machines;
 pub mod nar;
 pub mod ops;
+pub mod section;
 pub mod server;
 pub mod wire;
