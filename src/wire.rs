@@ -7,3 +7,4 @@ pub mod control;
 pub mod link;
 pub mod mux;
 pub mod notice;
+pub mod probe;
