@@ -37,6 +37,7 @@ Examples:
   muster demo                                     watch a build survive the loss of a builder
   muster coordinator                              run beside the Nix daemon
   muster coordinator --builder process:/srv/b1    with one more builder
+  muster setup                                    make every build of this machine use it
   muster status                                   who builds what, and what waits
 
 Exit codes:
@@ -58,6 +59,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Run the coordinator: take builds from Nix and have the builders build them.
     Coordinator(CoordinatorArgs),
+    /// Make Nix read muster's machines lines, or undo that.
+    Setup(SetupArgs),
     /// Show the builders, and the builds that run or wait.
     Status(StatusArgs),
     /// Check the configuration and print what it means.
@@ -97,6 +100,29 @@ pub struct Settings {
     /// A builder besides those of the configuration, such as process:/srv/b1; may be repeated.
     #[arg(long = "builder", value_name = "URI")]
     pub builders: Vec<String>,
+    /// How Nix reaches the builders: through muster, or by itself over lines that muster keeps up to date.
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub attach: Option<Attach>,
+    /// Where Nix's own configuration is.
+    #[command(flatten)]
+    pub nix: NixPlaces,
+}
+
+/// How Nix reaches the builders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Attach {
+    /// Through muster: builds survive the loss of a builder.
+    Endpoint,
+    /// By itself: one machines line for each builder, and nothing of muster between them.
+    Direct,
+}
+
+/// Where Nix's own configuration is.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub struct NixPlaces {
+    /// The directory of nix.conf and machines [default: /etc/nix].
+    #[arg(long, env = "NIX_CONF_DIR", value_name = "DIR", hide_env_values = true)]
+    pub nix_conf_dir: Option<PathBuf>,
 }
 
 /// `muster coordinator`
@@ -105,11 +131,37 @@ pub struct Settings {
 Examples:
   muster coordinator
   muster coordinator --config ./muster.toml --runtime-dir /tmp/m --state-dir /tmp/m
-  muster coordinator --builder process:/srv/b1 --builder 'process:/srv/b2?program=/opt/nix/bin/nix-daemon'")]
+  muster coordinator --builder process:/srv/b1 --builder 'process:/srv/b2?program=/opt/nix/bin/nix-daemon'
+  muster coordinator --attach direct --once    write a line for each builder, and be gone")]
 pub struct CoordinatorArgs {
     /// What the configuration is made of.
     #[command(flatten)]
     pub settings: Settings,
+    /// With --attach direct: probe the builders, write their lines, print them and exit.
+    #[arg(long, requires = "attach")]
+    pub once: bool,
+}
+
+/// `muster setup`
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[command(after_long_help = "\
+Examples:
+  muster setup --dry-run    show what would be changed
+  muster setup
+  muster setup --undo       every file is again as it was, byte for byte")]
+pub struct SetupArgs {
+    /// Take back what it did.
+    #[arg(long)]
+    pub undo: bool,
+    /// Show what would be changed, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where the files are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Where Nix's own configuration is.
+    #[command(flatten)]
+    pub nix: NixPlaces,
 }
 
 /// `muster status`

@@ -5,6 +5,7 @@ mod completions;
 mod connect;
 mod coordinator;
 mod demo;
+mod setup;
 mod status;
 
 use std::io::{self, Write};
@@ -55,6 +56,7 @@ impl From<ConfigError> for Failure {
 pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
     match cli.command {
         Command::Coordinator(args) => coordinator::run(&args, environment),
+        Command::Setup(args) => setup::run(&args, environment),
         Command::Status(args) => status::run(&args, environment),
         Command::CheckConfig(args) => check_config::run(args, environment),
         Command::Demo(args) => demo::run(&args, environment),

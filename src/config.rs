@@ -18,6 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use crate::cli::Attach;
 use crate::cli::Settings;
 use crate::domain::{BuilderSpec, Feature, StoreDir, System};
 
@@ -39,6 +40,8 @@ pub struct Environment {
     pub state_home: Option<OsString>,
     /// `XDG_RUNTIME_DIR`
     pub runtime_dir: Option<OsString>,
+    /// `NIX_USER_CONF_FILES`
+    pub nix_user_conf_files: Option<OsString>,
     /// The working directory; relative paths of the command line begin here.
     pub cwd: PathBuf,
     /// This program.
@@ -48,7 +51,8 @@ pub struct Environment {
 }
 
 /// The system's endpoint, which a line need not name.
-pub const DEFAULT_ENDPOINT: &str = "/run/muster/endpoint.sock";
+pub const DEFAULT_ENDPOINT: &str =
+    if cfg!(target_os = "macos") { "/var/run/muster/endpoint.sock" } else { "/run/muster/endpoint.sock" };
 
 /// Everything that the coordinator and the other commands are told.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +71,12 @@ pub struct Config {
     pub store_dir: StoreDir,
     /// The builders that the user named.
     pub builders: Vec<Builder>,
+    /// Where more builders are found. Where nobody named a builder or a source: the machines lines that are there.
+    pub sources: Vec<Source>,
+    /// How Nix reaches the builders.
+    pub attach: Attach,
+    /// Nix's own configuration.
+    pub nix: NixFiles,
     /// What builders still on their way will offer.
     pub expect: Vec<Expect>,
     /// Where Nix comes in.
@@ -90,6 +100,41 @@ pub struct Builder {
     pub uri: BuilderUri,
 }
 
+/// Where builders are discovered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The machines lines of nix.conf and `/etc/nix/machines`.
+    Machines,
+    /// What a command prints.
+    Exec {
+        /// The program and its arguments.
+        command: Vec<String>,
+        /// How often it is run.
+        interval: Duration,
+    },
+}
+
+/// The files of Nix's own configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NixFiles {
+    /// The directory of `nix.conf` and `machines`.
+    pub dir: PathBuf,
+    /// What Nix reads after it for this user; the later ones win.
+    pub user: Vec<PathBuf>,
+}
+
+impl NixFiles {
+    /// The system's `nix.conf`.
+    pub fn conf(&self) -> PathBuf {
+        self.dir.join("nix.conf")
+    }
+
+    /// The machines file that Nix reads unless it is told otherwise.
+    pub fn machines(&self) -> PathBuf {
+        self.dir.join("machines")
+    }
+}
+
 /// Systems and features that a line keeps offering before any builder has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expect {
@@ -108,6 +153,8 @@ pub struct Endpoint {
     pub allow: BTreeSet<AllowedUser>,
     /// Where the machines lines are written.
     pub machines_file: PathBuf,
+    /// Whether the lines are also kept in a section of Nix's own machines file, where Nix does not read ours.
+    pub install: bool,
     /// The muster binary that the lines name.
     pub program: PathBuf,
     /// How many builds are accepted beyond the slots.
@@ -116,6 +163,16 @@ pub struct Endpoint {
     pub max_accepted: u32,
     /// What the local machine is for.
     pub local: LocalMachine,
+}
+
+impl Endpoint {
+    /// Decides what the local machine is for, where nobody said it; `builds` is whether Nix builds on it at all.
+    pub fn settle(&mut self, builds: bool) {
+        let waits = matches!(self.look_ahead, LookAhead::Fixed(1..));
+        if self.local == LocalMachine::Auto {
+            self.local = if builds && !waits { LocalMachine::Overflow } else { LocalMachine::Never };
+        }
+    }
 }
 
 /// A user of this machine.
@@ -139,6 +196,8 @@ pub enum LookAhead {
 /// What the local machine is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LocalMachine {
+    /// Overflow where Nix builds on it at all (`max-jobs` above 0), else never.
+    Auto,
     /// Nothing is accepted beyond the slots, and Nix builds the rest itself.
     Overflow,
     /// What the builders cannot take at once waits for them.

@@ -6,9 +6,14 @@
 mod accept;
 mod attempt;
 mod control;
+mod direct;
+mod discovery;
 mod driver;
 mod endpoint;
 mod feed;
+#[cfg(test)]
+mod fixtures;
+mod install;
 mod job;
 mod kept;
 mod lines;
@@ -16,6 +21,8 @@ mod local;
 mod narration;
 mod probe;
 mod reach;
+mod roster;
+mod sources;
 mod transport;
 mod upload;
 
@@ -26,12 +33,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
-use crate::domain::{AttemptId, AttemptOutcome, Client, RequestId, StoreDir};
+use crate::domain::{AttemptId, AttemptOutcome, BuilderName, Client, RequestId, StoreDir};
+use crate::edge::discover::Report;
 use crate::edge::spool::Spool;
 use crate::edge::ssh::SocketDir;
 use crate::policy::{Event, Snapshot};
 
-pub use driver::{Listeners, run};
+pub use driver::{Listeners, Once, RunError, once, run};
+pub use install::option_to_set;
+pub use sources::machines_source;
+
+pub use crate::edge::discover::MachinesSource;
 
 /// What tasks tell the loop.
 enum News {
@@ -43,6 +55,10 @@ enum News {
     Ended { attempt: AttemptId, outcome: AttemptOutcome, outputs: Vec<feed::Output> },
     /// A client wants its build no more.
     Withdrawn(RequestId),
+    /// A source tells whom it knows.
+    Reported(Report),
+    /// The name of a builder that is gone is free for the one that has it now.
+    Arrived(BuilderName),
     /// Somebody wants to see the state.
     Snapshot(oneshot::Sender<Snapshot>),
 }

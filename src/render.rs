@@ -2,6 +2,7 @@
 //! used, and words that came from elsewhere can't control a terminal.
 
 pub mod config;
+pub mod diff;
 mod duration;
 pub mod status;
 

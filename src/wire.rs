@@ -5,6 +5,7 @@
 
 pub mod control;
 pub mod link;
+pub mod listing;
 pub mod mux;
 pub mod notice;
 pub mod probe;

@@ -116,6 +116,49 @@ fn a_real_failure_is_reported_once_with_the_builder_s_words_and_not_tried_again(
 }
 
 #[test]
+fn a_fixed_output_with_another_hash_is_the_derivation_s_own_failure() {
+    let Some(stage) = Stage::of(2, 1) else { return };
+    let fixed = Drv::new("fixed", "printf other > $out")
+        .with("outputHashMode", "\"flat\"")
+        .with("outputHashAlgo", "\"sha256\"")
+        .with("outputHash", "\"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\"");
+    let outcome = stage.build(&[fixed]).wait().fails();
+    assert!(outcome.terminal.contains("hash mismatch"), "{}", outcome.terminal);
+    assert_eq!(stage.faults.builds_of("fixed").len(), 1);
+}
+
+#[test]
+fn keep_going_builds_what_does_not_depend_on_the_failure() {
+    let Some(stage) = Stage::of(2, 1) else { return };
+    let drvs = [
+        Drv::new("bad", "exit 3"),
+        Drv::new("below", "echo > $out").with("inputs", "[ bad ]"),
+        Drv::new("good", "sleep 1; echo good > $out"),
+    ];
+    let lines = format!("@{}", stage.machines_file().display());
+    stage.build_with(&drvs, &lines, &["--keep-going"]).wait().fails();
+    assert_eq!(stage.text("good"), "good\n");
+    assert_eq!(stage.faults.builds_of("bad").len(), 1);
+}
+
+#[test]
+fn a_rebuild_is_really_built_again_and_compared() {
+    let Some(stage) = Stage::of(1, 1) else { return };
+    let drvs = [Drv::new("same", "echo same > $out"), Drv::new("dice", "head -c 20 /dev/urandom > $out")];
+    stage.build(&drvs).wait().succeeds();
+    let lines = format!("@{}", stage.machines_file().display());
+    let outcome = stage
+        .build_with(&drvs, &lines, &["--rebuild", "--keep-going"])
+        .wait_within(Duration::from_secs(30))
+        .fails();
+    for name in ["same", "dice"] {
+        assert_eq!(stage.faults.builds_of(name).len(), 2, "{name}");
+    }
+    let reports = outcome.lines_with(&["determin"]);
+    assert!(!reports.is_empty() && reports.iter().all(|line| line.contains("-dice")), "{}", outcome.terminal);
+}
+
+#[test]
 fn a_build_that_requires_a_feature_goes_to_the_builder_that_has_it() {
     let builders = [Builder::new("b1", 4), Builder::new("b2", 1).with("features = [\"special\"]")];
     let Some(stage) = Stage::new(&builders) else { return };

@@ -4,12 +4,15 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Failure, block_on};
+use super::{Failure, block_on, print};
 use crate::cli::CoordinatorArgs;
-use crate::config::{Config, Environment};
+use crate::config::{Attach, Config, Environment, Source};
 use crate::coordinator::{self, Listeners};
+use crate::edge::discover::machines::{self, Look};
 use crate::edge::files::{FilesError, listen, lock_runtime, make_dir};
 use crate::edge::{activation, signals};
+use crate::policy::snapshot::HealthWord;
+use crate::render;
 
 /// The endpoint is for root and our own user; who else may use it is checked by who connects.
 const ENDPOINT_MODE: u32 = 0o600;
@@ -18,33 +21,66 @@ const ENDPOINT_MODE_OTHERS: u32 = 0o666;
 const CONTROL_MODE: u32 = 0o666;
 
 pub(super) fn run(args: &CoordinatorArgs, environment: &Environment) -> Result<(), Failure> {
-    let config = Config::load(&args.settings, environment)?;
+    let mut config = Config::load(&args.settings, environment)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    if config.builders.is_empty() && config.expect.is_empty() {
-        return Err(Failure::NoBuilder(anyhow::anyhow!(
-            "no builder is known. Three ways on: name one on the command line (--builder process:/srv/b1), write a \
-             [[builder]] table into {}, or say with [[expect]] what is still on its way; `muster check-config` shows \
-             what is read",
-            config.file.as_deref().map_or("the configuration".into(), |file| file.display().to_string())
+    let look = machines::look(&coordinator::machines_source(&config));
+    config.endpoint.settle(look.builds_locally);
+    let only_machines = config.sources.iter().all(|source| *source == Source::Machines);
+    if config.builders.is_empty() && config.expect.is_empty() && only_machines && look.adopted.is_empty() {
+        return Err(no_builder(&config, &look));
+    }
+    if args.once && config.attach != Attach::Direct {
+        return Err(Failure::Usage(anyhow::anyhow!(
+            "--once goes with --attach direct: through muster, it must stay"
         )));
     }
     let runtime = &config.runtime_dir;
     let failed = |error: FilesError| Failure::Usage(error.into());
     make_dir(runtime, 0o755).and_then(|()| make_dir(&config.limits.spool_dir, 0o700)).map_err(failed)?;
     let _lock = lock_runtime(runtime).map_err(failed)?;
-    block_on(serve(config, environment.uid))
+    if args.once { block_on(once(config)) } else { block_on(serve(config)) }
 }
 
-async fn serve(config: Config, uid: u32) -> Result<(), Failure> {
+fn no_builder(config: &Config, look: &Look) -> Failure {
+    let files = format!("{} and {}", config.nix.conf().display(), config.nix.machines().display());
+    let lines = match look.foreign.len() {
+        0 => format!("there are no machines lines in {files}"),
+        count => format!("muster can serve none of the {count} machines lines in {files}"),
+    };
+    let file = config.file.as_deref().map_or("the configuration".into(), |file| file.display().to_string());
+    Failure::NoBuilder(anyhow::anyhow!(
+        "no builder is known: none is named, and {lines}. Three ways on: name one on the command line (--builder \
+         process:/srv/b1), write a [[builder]] or [[source]] table into {file}, or say with [[expect]] what is still on \
+         its way; `muster check-config` shows what is read"
+    ))
+}
+
+/// Writes the lines of direct attach and shows what was found.
+async fn once(config: Config) -> Result<(), Failure> {
+    let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
+    signals::cancel_on_signal(&shutdown, &tracker).map_err(|error| Failure::Failed(error.into()))?;
+    let interrupted = shutdown.clone();
+    let done = coordinator::once(config, shutdown).await;
+    let found = done.map_err(|error| Failure::Failed(error.into()))?;
+    let rows = &found.snapshot.builders;
+    print(&render::status::builders(&found.snapshot, None))?;
+    if !rows.iter().any(|row| row.health == HealthWord::Healthy) {
+        return Err(match interrupted.is_cancelled() && rows.is_empty() {
+            true => Failure::Interrupted,
+            false => Failure::NoBuilder(anyhow::anyhow!("no builder could be used; no line was changed")),
+        });
+    }
+    let advice = found.advice.map(|advice| format!("\n{advice}\n")).unwrap_or_default();
+    print(&format!("\n{}{advice}", found.lines))
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::Failed(error.into());
     let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
     signals::cancel_on_signal(&shutdown, &tracker).map_err(failed)?;
     let listeners = listeners(&config)?;
-    if uid != 0 {
-        tracing::info!("to build with it: nix build --builders @{}", config.endpoint.machines_file.display());
-    }
     tracing::info!(endpoint = %config.endpoint.socket.display(), "ready");
     coordinator::run(config, listeners, shutdown).await.map_err(|error| Failure::Failed(error.into()))
 }

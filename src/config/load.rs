@@ -8,8 +8,8 @@ use toml::de::DeValue;
 
 use super::document::{Section, Source};
 use super::{
-    AllowedUser, Config, ConfigError, Control, Endpoint, Environment, Expect, Limits, LocalMachine,
-    LocalStore, LookAhead, Place, Timeouts, builder, places, value,
+    AllowedUser, Attach, Config, ConfigError, Control, Endpoint, Environment, Expect, Limits, LocalMachine,
+    LocalStore, LookAhead, Place, Source as BuilderSource, Timeouts, builder, places, value,
 };
 use crate::cli::Settings;
 use crate::domain::{Feature, StoreDir, System};
@@ -32,7 +32,10 @@ pub(super) fn load(
         StoreDir::parse(&value::text(value)?).map_err(|error| error.to_string())
     })?;
     let builders = builder::builders(top.sections("builder", "[[builder]]")?, &typed.builders)?;
-    let expect = top.sections("expect", "[[expect]]")?.into_iter().map(expected).collect::<Result<_, _>>()?;
+    let expect = top.sections("expect", "[[expect]]")?;
+    let expect: Vec<_> = expect.into_iter().map(expected).collect::<Result<_, _>>()?;
+    let sources = sources(&mut top, builders.is_empty() && expect.is_empty())?;
+    let attach = top.take_or("attach", Attach::Endpoint, attach)?;
     let endpoint = endpoint(top.section("endpoint", "[endpoint]")?, environment, &runtime_dir)?;
     let fallback = places::system_control(typed.places.runtime_dir.as_deref(), environment);
     let control = control(top.section("control", "[control]")?, &runtime_dir, fallback)?;
@@ -48,6 +51,9 @@ pub(super) fn load(
         nix_daemon,
         store_dir,
         builders,
+        sources,
+        attach: typed.attach.unwrap_or(attach),
+        nix: places::nix_files(typed.nix.nix_conf_dir.as_deref(), environment),
         expect,
         endpoint,
         control,
@@ -72,6 +78,42 @@ fn expected(mut section: Section<'_>) -> Result<Expect, ConfigError> {
     Ok(Expect { systems, features })
 }
 
+/// The sources that are named; where nobody named anything, the machines lines that Nix has already.
+fn sources(top: &mut Section<'_>, nothing_named: bool) -> Result<Vec<BuilderSource>, ConfigError> {
+    let sections = top.sections("source", "[[source]]")?;
+    let sources: Vec<_> = sections.into_iter().map(source).collect::<Result<_, _>>()?;
+    Ok(if sources.is_empty() && nothing_named { vec![BuilderSource::Machines] } else { sources })
+}
+
+fn source(mut section: Section<'_>) -> Result<BuilderSource, ConfigError> {
+    const INTERVAL: Duration = Duration::from_secs(30);
+    let machines = section.take_or("machines", false, value::flag)?;
+    let exec = section.take("exec", value::command)?;
+    let interval = section.take("interval", value::duration)?;
+    let source = match (machines, exec, interval) {
+        (true, None, None) => BuilderSource::Machines,
+        (true, None, Some(_)) => {
+            return Err(section.error("`interval` is for `exec`: changes of machines files are noticed"));
+        }
+        (false, Some(command), interval) => {
+            BuilderSource::Exec { command, interval: interval.unwrap_or(INTERVAL) }
+        }
+        _ => {
+            return Err(section.error("say either `machines = true` or `exec = [\"command\", \"argument\"]`"));
+        }
+    };
+    section.finish()?;
+    Ok(source)
+}
+
+fn attach(value: &DeValue<'_>) -> Result<Attach, String> {
+    match value.as_str() {
+        Some("endpoint") => Ok(Attach::Endpoint),
+        Some("direct") => Ok(Attach::Direct),
+        _ => Err(value::expected(r#""endpoint" or "direct""#, value)),
+    }
+}
+
 fn endpoint(
     mut section: Section<'_>,
     environment: &Environment,
@@ -80,20 +122,22 @@ fn endpoint(
     let socket = socket(&mut section, runtime_dir.join("endpoint.sock"))?;
     let allow = section.take_or("allow", BTreeSet::new(), users)?;
     let machines_file = section.take_or("machines_file", runtime_dir.join("machines"), value::path)?;
+    let install = section.take("install", value::flag)?;
+    let install = install.unwrap_or_else(|| environment.uid == 0 && runtime_dir == places::SYSTEM_RUNTIME);
     let program = section.take_or("program", environment.exe.clone(), value::path)?;
     let look_ahead = section.take("look_ahead", value::count(0, MOST_ACCEPTED))?;
     let max_accepted = section.take_or("max_accepted", 180, value::count(1, MOST_ACCEPTED))?;
-    let local = section.take_or("local", LocalMachine::Never, local_machine)?;
+    let local = section.take_or("local", LocalMachine::Auto, local_machine)?;
     let look_ahead = match (look_ahead, local) {
         (Some(1..), LocalMachine::Overflow) => {
             return Err(section.error("`look_ahead` must be 0 where `local` is \"overflow\""));
         }
         (_, LocalMachine::Overflow) => LookAhead::Fixed(0),
-        (Some(builds), LocalMachine::Never) => LookAhead::Fixed(builds),
-        (None, LocalMachine::Never) => LookAhead::TwoPerSlot,
+        (Some(builds), _) => LookAhead::Fixed(builds),
+        (None, _) => LookAhead::TwoPerSlot,
     };
     section.finish()?;
-    Ok(Endpoint { socket, allow, machines_file, program, look_ahead, max_accepted, local })
+    Ok(Endpoint { socket, allow, machines_file, install, program, look_ahead, max_accepted, local })
 }
 
 /// Far more than any machine that runs Nix can hold open.
@@ -177,9 +221,10 @@ fn allowed_user(value: &DeValue<'_>) -> Result<AllowedUser, String> {
 
 fn local_machine(value: &DeValue<'_>) -> Result<LocalMachine, String> {
     match value.as_str() {
+        Some("auto") => Ok(LocalMachine::Auto),
         Some("overflow") => Ok(LocalMachine::Overflow),
         Some("never") => Ok(LocalMachine::Never),
-        _ => Err(value::expected(r#""overflow" or "never""#, value)),
+        _ => Err(value::expected(r#""auto", "overflow" or "never""#, value)),
     }
 }
 

@@ -3,7 +3,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, Environment};
+use super::{ConfigError, Environment, NixFiles};
+
+/// Where the system's coordinator has its sockets.
+pub(super) const SYSTEM_RUNTIME: &str =
+    if cfg!(target_os = "macos") { "/var/run/muster" } else { "/run/muster" };
 
 /// The configuration that is read where none is named.
 pub(super) fn default_file(environment: &Environment) -> Result<PathBuf, ConfigError> {
@@ -33,7 +37,7 @@ pub(super) fn state_dir(typed: Option<&Path>, environment: &Environment) -> Resu
 pub(super) fn runtime_dir(typed: Option<&Path>, environment: &Environment, state_dir: &Path) -> PathBuf {
     match (typed, environment.uid) {
         (Some(typed), _) => environment.cwd.join(typed),
-        (None, 0) => "/run/muster".into(),
+        (None, 0) => SYSTEM_RUNTIME.into(),
         (None, _) => match absolute(environment.runtime_dir.as_ref()) {
             Some(base) => base.join("muster"),
             None => state_dir.join("run"),
@@ -43,7 +47,24 @@ pub(super) fn runtime_dir(typed: Option<&Path>, environment: &Environment, state
 
 /// The system's control socket, for a user who did not say where the sockets are.
 pub(super) fn system_control(typed: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
-    (typed.is_none() && environment.uid != 0).then(|| "/run/muster/control.sock".into())
+    (typed.is_none() && environment.uid != 0).then(|| Path::new(SYSTEM_RUNTIME).join("control.sock"))
+}
+
+/// Nix's own configuration, as Nix finds it: an ordinary user's files come on top of the system's.
+pub(super) fn nix_files(typed: Option<&Path>, environment: &Environment) -> NixFiles {
+    let dir = typed.map_or_else(|| "/etc/nix".into(), |typed| environment.cwd.join(typed));
+    let named = environment.nix_user_conf_files.as_deref().map(|files| files.to_string_lossy().into_owned());
+    let user = match named {
+        // Nix reads the last one first, so that the first one wins.
+        Some(files) => {
+            files.split(':').rev().filter(|file| file.starts_with('/')).map(PathBuf::from).collect()
+        }
+        None if environment.uid == 0 => Vec::new(),
+        None => xdg(environment, &environment.config_home, ".config", "nix.conf", "NIX_USER_CONF_FILES")
+            .map(|base| vec![base.join("nix/nix.conf")])
+            .unwrap_or_default(),
+    };
+    NixFiles { dir, user }
 }
 
 fn xdg(

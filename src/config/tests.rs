@@ -10,6 +10,7 @@ fn root() -> Environment {
         config_home: None,
         state_home: None,
         runtime_dir: None,
+        nix_user_conf_files: None,
         cwd: "/some/where".into(),
         exe: "/usr/bin/muster".into(),
         width: None,
@@ -42,7 +43,7 @@ fn an_unknown_key_is_named_with_its_line_and_the_keys_there_are() {
     );
     refused(
         "[controll]\n",
-        "1: unknown key `controll` in the top section; known: local_store, nix_daemon, store_dir, builder, expect, endpoint, control, timeouts, limits",
+        "1: unknown key `controll` in the top section; known: local_store, nix_daemon, store_dir, builder, expect, source, attach, endpoint, control, timeouts, limits",
     );
     refused("[control]\ngroup = 'x'\n", "2: unknown key `group` in [control]; known: socket");
 }
@@ -94,7 +95,7 @@ fn a_wrong_value_of_a_section_is_named_with_its_line_and_key() {
     refused("[endpoint]\nallow = ['a b']", "2: `allow` in [endpoint]: \"a b\" is not a user's name");
     refused(
         "[endpoint]\nlocal = 'x'",
-        r#"2: `local` in [endpoint]: expected "overflow" or "never", found "x""#,
+        r#"2: `local` in [endpoint]: expected "auto", "overflow" or "never", found "x""#,
     );
     refused(
         "[endpoint]\nlocal = 'overflow'\nlook_ahead = 1",
@@ -308,6 +309,7 @@ fn known_keys() -> BTreeMap<&'static str, Vec<String>> {
         ("top section", ask("")),
         ("[[builder]]", ask("[[builder]]\nuri = 'process:/a'")),
         ("[[expect]]", ask("[[expect]]\nsystems = ['a']")),
+        ("[[source]]", ask("[[source]]\nmachines = true")),
         ("[endpoint]", ask("[endpoint]")),
         ("[control]", ask("[control]")),
         ("[timeouts]", ask("[timeouts]")),
@@ -350,7 +352,7 @@ fn the_documented_defaults_are_the_defaults() {
             rows.map(|(key, default)| format!("{key} = {}", default.trim_matches('`'))).collect();
         match title {
             "top section" => file = format!("{}\n{file}", rows.join("\n")),
-            "[[builder]]" | "[[expect]]" => {}
+            "[[builder]]" | "[[expect]]" | "[[source]]" => {}
             _ => file.push_str(&format!("{title}\n{}\n", rows.join("\n"))),
         }
     }

@@ -38,6 +38,25 @@ pub(super) fn socket_path(path: PathBuf) -> Read<PathBuf> {
     Err(format!("{} has {length} bytes, and a socket's path may have {LONGEST}", path.display()))
 }
 
+pub(super) fn flag(value: &DeValue<'_>) -> Read<bool> {
+    value.as_bool().ok_or_else(|| expected("true or false", value))
+}
+
+/// A program and its arguments.
+pub(super) fn command(value: &DeValue<'_>) -> Read<Vec<String>> {
+    let words = value.as_array().ok_or_else(|| expected("a list of texts", value))?;
+    let mut command = Vec::new();
+    for (n, word) in words.iter().enumerate() {
+        let word =
+            if n == 0 { program(word.get_ref())?.display().to_string() } else { text(word.get_ref())? };
+        if word.contains('\0') {
+            return Err("an argument cannot hold a zero byte".to_owned());
+        }
+        command.push(word);
+    }
+    if command.is_empty() { Err("the list is empty: it needs a program".to_owned()) } else { Ok(command) }
+}
+
 /// A program: an absolute path, or a name that is looked for on PATH.
 pub(super) fn program(value: &DeValue<'_>) -> Read<PathBuf> {
     let text = text(value)?;

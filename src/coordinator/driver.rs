@@ -1,6 +1,6 @@
 //! The loop that owns the state, and the tasks that carry out what it orders.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,25 +13,33 @@ use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempt;
 use super::feed::{Ending, Feed, Output};
+use super::install::{self, Place};
 use super::job::Job;
 use super::local::LocalStore;
 use super::narration::Narration;
 use super::reach::Reach;
-use super::{News, World, control, endpoint, lines, probe, transport};
-use crate::config::{Builder, Config, NOTICE};
+use super::roster::Roster;
+use super::{News, World, control, direct, endpoint, lines, probe, sources, transport};
+use crate::config::{Attach, Builder, Config, NOTICE};
 use crate::domain::{AttemptId, BuilderName, RequestId, Time};
+use crate::edge::discover::Rank;
+use crate::edge::discover::machines::{self, Look};
 use crate::edge::pool::Pool;
 use crate::edge::spool::Spool;
 use crate::edge::ssh::SocketDir;
 use crate::edge::{clock, files, users};
 use crate::nix::machines::BadEndpoint;
-use crate::policy::{Answer, Effect, Event, Settings, State};
+use crate::policy::snapshot::HealthWord;
+use crate::policy::{Answer, Effect, Event, Settings, Snapshot, State};
 use crate::wire::notice::Notice;
 
 /// News that may wait for the loop; whoever brings more waits too.
 const NEWS_WAITING: usize = 1024;
 /// What is left of the tasks' time when the coordinator ends; then they are dropped.
 const LAST_WORDS: Duration = Duration::from_millis(1500);
+
+/// How long sources may take, beside the probes, where the coordinator does not stay.
+const ONCE_SOURCES: Duration = Duration::from_secs(40);
 
 /// The sockets, bound by the caller.
 pub struct Listeners {
@@ -64,18 +72,45 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let mut driver = Driver::new(Arc::clone(&world));
     driver.write_notice().await?;
     driver.write_lines()?;
-    for builder in &world.config.builders {
-        driver.found(builder)?;
-    }
+    driver.discover(&shutdown)?;
     world.tracker.spawn(endpoint::serve(listeners.endpoint, Arc::clone(&world), shutdown.clone()));
     world.tracker.spawn(control::serve(listeners.control, Arc::clone(&world), shutdown.clone()));
     let ended = driver.serve(heard, &shutdown).await;
-    shutdown.cancel();
-    driver.cut_all("the coordinator ends");
-    drop(driver);
-    world.tracker.close();
-    let _ = timeout(LAST_WORDS, world.tracker.wait()).await;
+    driver.end(&shutdown).await;
     ended
+}
+
+/// Direct attach without staying: asks every source and probes every builder once, and writes the lines of those that
+/// are healthy. Where none is, nothing is written.
+pub async fn once(config: Config, shutdown: CancellationToken) -> Result<Once, RunError> {
+    let (news, mut heard) = mpsc::channel(NEWS_WAITING);
+    let patience = config.timeouts.probe + ONCE_SOURCES;
+    let world = World::new(config, news)?;
+    let mut driver = Driver::new(Arc::clone(&world));
+    driver.writes = false;
+    driver.discover(&shutdown)?;
+    let settled = timeout(patience, driver.settle(&mut heard, &shutdown)).await;
+    let snapshot = driver.state.snapshot(driver.now());
+    let text = driver.lines()?;
+    let place = driver.place();
+    if snapshot.builders.iter().any(|row| row.health == HealthWord::Healthy) {
+        driver.writes = true;
+        driver.write_lines()?;
+    }
+    driver.end(&shutdown).await;
+    settled.unwrap_or(Ok(()))?;
+    Ok(Once { snapshot, lines: text, advice: install::advice(&world.config, place) })
+}
+
+/// What [`once`] found.
+#[derive(Debug)]
+pub struct Once {
+    /// Every builder.
+    pub snapshot: Snapshot,
+    /// The lines of the healthy ones.
+    pub lines: String,
+    /// What is left to do so that Nix finds them.
+    pub advice: Option<String>,
 }
 
 impl World {
@@ -109,12 +144,25 @@ struct Running {
     outputs: Vec<Output>,
 }
 
-struct Driver {
-    world: Arc<World>,
-    state: State,
+pub(super) struct Driver {
+    pub(super) world: Arc<World>,
+    pub(super) state: State,
     started: Instant,
     wake_at: Option<Time>,
-    reaches: HashMap<BuilderName, Arc<Reach>>,
+    pub(super) roster: Roster,
+    pub(super) reaches: HashMap<BuilderName, Arc<Reach>>,
+    /// Builders that leave; their names are free once the policy has let them go.
+    pub(super) departing: BTreeSet<BuilderName>,
+    /// Sources that have not told anything yet.
+    pub(super) awaited: BTreeSet<Rank>,
+    /// What Nix's own files say.
+    pub(super) look: Look,
+    /// Whether Nix has read our machines file before.
+    pub(super) undone: bool,
+    /// What went wrong last in Nix's own machines file.
+    last_trouble: Option<String>,
+    /// Whether the lines are written at all.
+    pub(super) writes: bool,
     requests: HashMap<RequestId, Waiting>,
     attempts: HashMap<AttemptId, Running>,
 }
@@ -122,9 +170,17 @@ struct Driver {
 impl Driver {
     fn new(world: Arc<World>) -> Self {
         let state = State::new(settings(&world.config));
+        let look = machines::look(&sources::machines_source(&world.config));
         Self {
             world,
             state,
+            roster: Roster::default(),
+            departing: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            look,
+            undone: false,
+            last_trouble: None,
+            writes: true,
             started: clock::now(),
             wake_at: None,
             reaches: HashMap::new(),
@@ -152,7 +208,7 @@ impl Driver {
         }
     }
 
-    fn hear(&mut self, news: News) -> Result<(), RunError> {
+    pub(super) fn hear(&mut self, news: News) -> Result<(), RunError> {
         match news {
             News::Event(event) => self.step(event),
             News::Requested { request, client, job, feed } => {
@@ -171,6 +227,8 @@ impl Driver {
                 tracing::debug!(%attempt, ?outcome, "attempt ended");
                 self.step(Event::Ended(attempt, outcome))
             }
+            News::Reported(report) => self.reported(report),
+            News::Arrived(name) => self.arrived(&name),
             News::Snapshot(reply) => {
                 // Whoever asked may be gone.
                 let _ = reply.send(self.state.snapshot(self.now()));
@@ -179,11 +237,12 @@ impl Driver {
         }
     }
 
-    fn step(&mut self, event: Event) -> Result<(), RunError> {
+    pub(super) fn step(&mut self, event: Event) -> Result<(), RunError> {
         let now = self.now();
         for effect in self.state.step(event, now) {
             self.carry_out(effect)?;
         }
+        self.bid_farewell();
         Ok(())
     }
 
@@ -206,19 +265,33 @@ impl Driver {
         Ok(())
     }
 
-    fn found(&mut self, builder: &Builder) -> Result<(), RunError> {
+    pub(super) fn found(&mut self, builder: &Builder) -> Result<(), RunError> {
+        let name = &builder.spec.name;
+        self.departing.remove(name);
+        if let Some(reach) = self.reaches.get(name) {
+            let reach = reach.with_spec(builder.spec.clone());
+            self.reaches.insert(name.clone(), Arc::new(reach));
+            self.publish_reaches();
+            return self.step(Event::Found(builder.spec.clone()));
+        }
         let world = &self.world;
         let reach = Reach::new(
-            builder.spec.clone(),
+            builder,
             transport::of_builder(world, builder),
             world.store_dir.clone(),
             world.config.timeouts.connect,
             world.tracker.clone(),
         );
         let reach = Arc::new(reach);
-        world.reaches.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&reach));
         self.reaches.insert(builder.spec.name.clone(), reach);
+        self.publish_reaches();
         self.step(Event::Found(builder.spec.clone()))
+    }
+
+    /// Tasks that look for outputs ask everybody.
+    pub(super) fn publish_reaches(&self) {
+        let all = self.reaches.values().cloned().collect();
+        *self.world.reaches.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
     fn start(&mut self, id: AttemptId, builder: &BuilderName, requests: &[RequestId]) {
@@ -294,6 +367,16 @@ impl Driver {
         }
     }
 
+    /// In under two seconds, whatever hangs.
+    async fn end(self, shutdown: &CancellationToken) {
+        shutdown.cancel();
+        self.cut_all("the coordinator ends");
+        let world = Arc::clone(&self.world);
+        drop(self);
+        world.tracker.close();
+        let _ = timeout(LAST_WORDS, world.tracker.wait()).await;
+    }
+
     fn cut_all(&self, reason: &str) {
         for reach in self.reaches.values() {
             reach.cut(reason);
@@ -307,16 +390,50 @@ impl Driver {
         Task: Future<Output = ()> + Send + 'static,
     {
         if let Some(reach) = self.reaches.get(builder) {
-            self.world.tracker.spawn(task(Arc::clone(reach), Arc::clone(&self.world)));
+            let (retired, task) = (reach.retired.clone(), task(Arc::clone(reach), Arc::clone(&self.world)));
+            self.world.tracker.spawn(async move {
+                tokio::select! {
+                    () = retired.cancelled() => {}
+                    () = task => {}
+                }
+            });
         }
     }
 
-    fn write_lines(&self) -> Result<(), RunError> {
+    pub(super) fn write_lines(&mut self) -> Result<(), RunError> {
         let config = &self.world.config;
-        let builders = self.state.fleet().map(|(_, found, _)| found);
-        let lines = lines::lines(config, &probe::this_system(), builders)?;
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        write(&config.endpoint.machines_file, &text)
+        if !self.writes {
+            return Ok(());
+        }
+        let lines = self.lines()?;
+        write(&config.endpoint.machines_file, &install::own_file(&lines, &self.look))?;
+        if self.place() == Place::Section {
+            self.write_section(&lines);
+        }
+        Ok(())
+    }
+
+    /// That Nix's own file cannot be changed keeps nobody from using ours.
+    fn write_section(&mut self, lines: &str) {
+        let trouble = install::write_section(&self.world.config, lines).err().map(|error| error.to_string());
+        if let Some(trouble) = trouble.as_ref().filter(|trouble| self.last_trouble.as_ref() != Some(*trouble))
+        {
+            tracing::warn!("{trouble}; {}", install::option_to_set(&self.world.config));
+        }
+        self.last_trouble = trouble;
+    }
+
+    fn lines(&self) -> Result<String, BadEndpoint> {
+        let (config, system) = (&self.world.config, probe::this_system());
+        let lines = match config.attach {
+            Attach::Endpoint => lines::lines(config, &system, self.state.fleet().map(|(_, found, _)| found))?,
+            Attach::Direct => {
+                let fleet = self.state.fleet();
+                let fleet = fleet.filter_map(|(name, found, up)| Some((self.roster.get(name)?, found, up)));
+                direct::lines(config, &system, &fleet.collect::<Vec<_>>())?
+            }
+        };
+        Ok(lines.iter().map(|line| format!("{line}\n")).collect())
     }
 
     /// What `connect` must know before it can ask. A local daemon that does not answer now may do so later.
@@ -337,7 +454,7 @@ impl Driver {
         write(&config.endpoint.socket.with_file_name(NOTICE), &notice.to_text())
     }
 
-    fn now(&self) -> Time {
+    pub(super) fn now(&self) -> Time {
         Time::after_start(self.started.elapsed())
     }
 }

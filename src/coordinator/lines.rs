@@ -59,7 +59,9 @@ fn offers<'a>(
 fn accepted(config: &Config, offers: &BTreeMap<Offer, u32>) -> Vec<u32> {
     let wanted = |slots: u32| match config.endpoint.local {
         LocalMachine::Overflow => slots,
-        LocalMachine::Never => slots.saturating_add(config.endpoint.look_ahead.beyond(slots)),
+        LocalMachine::Never | LocalMachine::Auto => {
+            slots.saturating_add(config.endpoint.look_ahead.beyond(slots))
+        }
     };
     let total: u64 = offers.values().map(|&slots| u64::from(wanted(slots))).sum();
     let allowed = u64::from(config.endpoint.max_accepted);
@@ -75,7 +77,7 @@ fn factor(richer: usize) -> f32 {
     [1.0, 10.0, 100.0][richer.min(2)]
 }
 
-fn line(
+pub(super) fn line(
     config: &Config,
     systems: BTreeSet<System>,
     supported: BTreeSet<Feature>,
@@ -113,25 +115,9 @@ fn name(systems: &BTreeSet<System>, features: &BTreeSet<Feature>) -> LineName {
 mod tests {
     use std::num::NonZeroU32;
 
+    use super::super::fixtures::config;
     use super::*;
-    use crate::cli::Settings;
-    use crate::config::Environment;
     use crate::domain::Trust;
-
-    fn config(text: &str) -> Config {
-        let environment = Environment {
-            uid: 0,
-            home: None,
-            config_home: None,
-            state_home: None,
-            runtime_dir: None,
-            cwd: "/".into(),
-            exe: "/usr/bin/muster".into(),
-            width: None,
-        };
-        Config::from_text(&Settings::default(), &environment, Some((Path::new("test"), text)))
-            .expect("a configuration")
-    }
 
     fn builder(system: &str, features: &[&str], slots: u32) -> Capabilities {
         Capabilities {

@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::upload::InFlight;
+use crate::config::{Builder, BuilderUri};
 use crate::domain::{BuilderName, BuilderSpec, StoreDir};
 use crate::edge::channel::Transport;
 use crate::edge::pool::Pool;
@@ -14,13 +16,17 @@ use crate::edge::pool::Pool;
 pub struct Reach {
     /// What the user said of it.
     pub spec: BuilderSpec,
+    /// How it is reached.
+    pub uri: BuilderUri,
     /// What is on its way there.
-    pub in_flight: InFlight,
+    pub in_flight: Arc<InFlight>,
+    /// Cancelled when this is the way to no builder any more: what its tasks find out then is nobody's news.
+    pub retired: CancellationToken,
     transport: Transport,
     store_dir: StoreDir,
     patience: Duration,
     tracker: TaskTracker,
-    pools: Mutex<Pools>,
+    pools: Arc<Mutex<Pools>>,
 }
 
 /// The channels to one builder.
@@ -47,15 +53,32 @@ impl Pools {
 impl Reach {
     /// Nothing is opened yet; opening a channel may take as long as `patience`.
     pub fn new(
-        spec: BuilderSpec,
+        builder: &Builder,
         transport: Transport,
         store_dir: StoreDir,
         patience: Duration,
         tracker: TaskTracker,
     ) -> Self {
         let pools = Pools::new(&transport, &store_dir, patience, &tracker);
-        let in_flight = InFlight::default();
-        Self { spec, in_flight, transport, store_dir, patience, tracker, pools: Mutex::new(pools) }
+        let Builder { spec, uri } = builder.clone();
+        let (in_flight, retired) = (Arc::default(), CancellationToken::new());
+        let pools = Arc::new(Mutex::new(pools));
+        Self { spec, uri, in_flight, retired, transport, store_dir, patience, tracker, pools }
+    }
+
+    /// The same way to the same builder, of which something else is said now.
+    pub fn with_spec(&self, spec: BuilderSpec) -> Self {
+        Self {
+            spec,
+            uri: self.uri.clone(),
+            in_flight: Arc::clone(&self.in_flight),
+            retired: self.retired.clone(),
+            transport: self.transport.clone(),
+            store_dir: self.store_dir.clone(),
+            patience: self.patience,
+            tracker: self.tracker.clone(),
+            pools: Arc::clone(&self.pools),
+        }
     }
 
     /// The builder's name.

@@ -20,7 +20,7 @@ pub(super) fn of_builder(world: &World, builder: &Builder) -> Transport {
     match &builder.uri {
         BuilderUri::Process { root, program } => {
             let program = program.as_ref().unwrap_or(&config.nix_daemon).clone();
-            Transport::Process(DaemonProcess { program, store: Some(format!("local?root={}", encode(root))) })
+            Transport::Process(DaemonProcess { program, store: Some(store_below(root)) })
         }
         BuilderUri::Ssh(uri) => {
             let sockets = Arc::clone(&world.ssh_sockets);
@@ -32,6 +32,11 @@ pub(super) fn of_builder(world: &World, builder: &Builder) -> Transport {
 
 fn patience(timeouts: &Timeouts) -> Patience {
     Patience { connect: timeouts.connect, lost_after: timeouts.lost_after }
+}
+
+/// The store of an embedded builder.
+pub(super) fn store_below(root: &Path) -> String {
+    format!("local?root={}", encode(root))
 }
 
 /// How the local store is reached.
@@ -49,7 +54,7 @@ pub(super) fn of_local_store(config: &Config) -> Transport {
 }
 
 /// As a value of a store URI's query: Nix cuts it at `&`, and from 2.34 on takes ASCII only.
-fn encode(path: &Path) -> String {
+pub(super) fn encode(path: &Path) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte);
     let encode = |&byte: &u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     path.as_os_str().as_bytes().iter().map(encode).collect()

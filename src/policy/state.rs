@@ -92,6 +92,11 @@ impl State {
         self.fleet.iter().filter_map(|(name, builder)| Some((name, builder.caps.as_ref()?, builder.up)))
     }
 
+    /// Whether a builder of that name is known, be it that it is about to leave.
+    pub fn knows(&self, builder: &BuilderName) -> bool {
+        self.fleet.get(builder).is_some()
+    }
+
     /// Where a build could start now, with the reasons; none where it is not known (any more).
     pub fn place(&self, build: BuildId, now: Time) -> Option<Placement> {
         let build = self.builds.get(build)?;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use crate::config::{Builder, Config, Endpoint, Expect, Limits, LocalMachine, LookAhead, Timeouts};
+use crate::config::{
+    Attach, Builder, Config, Endpoint, Expect, Limits, LocalMachine, LookAhead, Source, Timeouts,
+};
 
 /// A file with every value that is in effect. Reading it again gives the same configuration.
 pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
@@ -14,6 +16,11 @@ pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
     put(&mut top, "local_store", config.local_store.to_string());
     put(&mut top, "nix_daemon", text(&config.nix_daemon));
     put(&mut top, "store_dir", config.store_dir.as_str());
+    let attach = match config.attach {
+        Attach::Endpoint => "endpoint",
+        Attach::Direct => "direct",
+    };
+    put(&mut top, "attach", attach);
     put(&mut top, "endpoint", endpoint(&config.endpoint));
     put(&mut top, "control", Table::from_iter([("socket".to_owned(), text(&config.control.socket).into())]));
     put(&mut top, "timeouts", timeouts(&config.timeouts));
@@ -23,6 +30,9 @@ pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
     }
     if !config.builders.is_empty() {
         put(&mut top, "builder", config.builders.iter().map(builder).collect::<Vec<_>>());
+    }
+    if !config.sources.is_empty() {
+        put(&mut top, "source", config.sources.iter().map(source).collect::<Vec<_>>());
     }
     let origin = match &config.file {
         Some(file) => format!("read from {}", file.display()),
@@ -37,16 +47,30 @@ fn endpoint(endpoint: &Endpoint) -> Table {
     put(&mut table, "socket", text(&endpoint.socket));
     put(&mut table, "allow", words(&endpoint.allow));
     put(&mut table, "machines_file", text(&endpoint.machines_file));
+    put(&mut table, "install", endpoint.install);
     put(&mut table, "program", text(&endpoint.program));
     if let LookAhead::Fixed(builds) = endpoint.look_ahead {
         put(&mut table, "look_ahead", i64::from(builds));
     }
     put(&mut table, "max_accepted", i64::from(endpoint.max_accepted));
     let local = match endpoint.local {
+        LocalMachine::Auto => "auto",
         LocalMachine::Overflow => "overflow",
         LocalMachine::Never => "never",
     };
     put(&mut table, "local", local);
+    table
+}
+
+fn source(source: &Source) -> Table {
+    let mut table = Table::new();
+    match source {
+        Source::Machines => put(&mut table, "machines", true),
+        Source::Exec { command, interval } => {
+            put(&mut table, "exec", command.clone());
+            put(&mut table, "interval", humantime::format_duration(*interval).to_string());
+        }
+    }
     table
 }
 
@@ -134,6 +158,7 @@ mod tests {
             config_home: None,
             state_home: None,
             runtime_dir: None,
+            nix_user_conf_files: None,
             cwd: "/".into(),
             exe: "/usr/bin/muster".into(),
             width: None,

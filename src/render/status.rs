@@ -26,18 +26,24 @@ pub fn json(snapshot: &Snapshot) -> Result<String, serde_json::Error> {
 
 /// The snapshot as people read it, fitted into `width` columns where there is one.
 pub fn table(snapshot: &Snapshot, width: Option<u16>) -> String {
-    let builders = match &*snapshot.builders {
-        [] => NO_BUILDER.to_owned(),
-        rows => builders(rows, width),
-    };
+    let builders = builders(snapshot, width);
     let builds = match &*snapshot.builds {
         [] => "Nothing runs and nothing waits.".to_owned(),
         rows => builds(rows, width),
     };
-    format!("{builders}\n\n{builds}\n\n{}\n", totals(&snapshot.totals))
+    format!("{builders}\n{builds}\n\n{}\n", totals(&snapshot.totals))
 }
 
-fn builders(rows: &[BuilderRow], width: Option<u16>) -> String {
+/// The builders alone.
+pub fn builders(snapshot: &Snapshot, width: Option<u16>) -> String {
+    let text = match &*snapshot.builders {
+        [] => NO_BUILDER.to_owned(),
+        rows => builder_table(rows, width),
+    };
+    format!("{text}\n")
+}
+
+fn builder_table(rows: &[BuilderRow], width: Option<u16>) -> String {
     let header = ["BUILDER", "HEALTH", "SYSTEMS", "FEATURES", "SLOTS", "SPEED", "NIX", "BUILT", "LOST"];
     let mut table = plain_table(&header, width);
     for row in rows {

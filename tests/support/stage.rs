@@ -30,6 +30,8 @@ system-features = benchmark big-parallel nixos-test special
 
 /// Short, so that tests need not wait them out; long enough for a busy machine.
 const TIMEOUTS: &str = "\
+[endpoint]
+local = \"never\"
 [timeouts]
 reconnect_timeout = \"60s\"
 probe_timeout = \"5s\"

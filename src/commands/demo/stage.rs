@@ -107,7 +107,8 @@ impl Stage {
             let uri = format!("process:{at}/builders/{name}?program={at}/{}", program_of(name));
             text += &format!("\n[[builder]]\nuri = \"{uri}\"\nslots = {slots}\n");
         }
-        text
+        // Nix asks for everything at once, and what cannot run yet waits for a builder.
+        text + "\n[endpoint]\nlocal = \"never\"\n"
     }
 
     /// Where it is.

@@ -1,0 +1,142 @@
+//! How the loop takes in what the sources tell: builders come, change, and leave.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::driver::{Driver, RunError};
+use super::install::Place;
+use super::roster::Change;
+use super::{News, install, sources};
+use crate::config::Builder;
+use crate::domain::BuilderName;
+use crate::edge::discover::{Rank, Report};
+use crate::policy::Event;
+use crate::policy::snapshot::HealthWord;
+
+impl Driver {
+    /// Takes in the builders that are named, and starts the sources of all others.
+    pub(super) fn discover(&mut self, shutdown: &CancellationToken) -> Result<(), RunError> {
+        self.say_where_lines_go();
+        self.learn(Rank::Static, self.world.config.builders.clone())?;
+        self.awaited.extend(sources::start(&self.world, shutdown));
+        Ok(())
+    }
+
+    pub(super) fn reported(&mut self, report: Report) -> Result<(), RunError> {
+        match report {
+            Report::Known(rank, builders) => {
+                self.awaited.remove(&rank);
+                self.learn(rank, builders)
+            }
+            Report::Failed(rank) => {
+                self.awaited.remove(&rank);
+                Ok(())
+            }
+            Report::Nix(look) => {
+                let before = self.place();
+                self.undone |= self.look.reads_ours;
+                self.look = look;
+                if self.place() != before {
+                    self.say_where_lines_go();
+                }
+                self.write_lines()
+            }
+        }
+    }
+
+    /// Where the lines go.
+    pub(super) fn place(&self) -> Place {
+        install::place(&self.world.config, &self.look, self.undone)
+    }
+
+    fn say_where_lines_go(&self) {
+        if let Some(advice) = install::advice(&self.world.config, self.place()).filter(|_| self.writes) {
+            tracing::info!("{advice}");
+        }
+    }
+
+    fn learn(&mut self, rank: Rank, builders: Vec<Builder>) -> Result<(), RunError> {
+        for change in self.roster.learn(rank, builders) {
+            match change {
+                Change::Found(builder) => self.welcome(&builder)?,
+                Change::Vanished(name) => {
+                    tracing::info!(builder = %name, "no source knows it any more");
+                    self.depart(name)?;
+                }
+                Change::Replaced(name) => {
+                    tracing::info!(builder = %name, "another machine has this name now");
+                    let reach = self.reaches.get(&name).map(Arc::clone);
+                    self.depart(name)?;
+                    // What runs on the former one has no way back.
+                    if let Some(reach) = reach {
+                        reach.cut("another machine has its name now");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One that is still about to leave stays, if it is the same machine; another one waits until the name is free.
+    fn welcome(&mut self, builder: &Builder) -> Result<(), RunError> {
+        let name = &builder.spec.name;
+        let other = |uri| uri != &builder.uri;
+        if self.state.knows(name) && self.reaches.get(name).map(|reach| &reach.uri).is_some_and(other) {
+            return Ok(());
+        }
+        tracing::info!(builder = %name, uri = %builder.uri, "found");
+        self.found(builder)
+    }
+
+    fn depart(&mut self, name: BuilderName) -> Result<(), RunError> {
+        self.departing.insert(name.clone());
+        self.step(Event::Vanished(name))
+    }
+
+    /// Forgets the way to builders that the policy has let go. Who has their name now comes in by the queue, behind
+    /// whatever tasks of the former one have told before they were stopped.
+    pub(super) fn bid_farewell(&mut self) {
+        let gone: Vec<_> = self.departing.iter().filter(|name| !self.state.knows(name)).cloned().collect();
+        for name in gone {
+            self.departing.remove(&name);
+            if let Some(reach) = self.reaches.remove(&name) {
+                reach.retired.cancel();
+                reach.cut("no source knows it any more");
+                self.publish_reaches();
+            }
+            if self.roster.get(&name).is_some() {
+                let world = Arc::clone(&self.world);
+                self.world.tracker.spawn(async move { world.tell(News::Arrived(name)).await });
+            }
+        }
+    }
+
+    pub(super) fn arrived(&mut self, name: &BuilderName) -> Result<(), RunError> {
+        match self.roster.get(name).cloned() {
+            Some(builder) if !self.state.knows(name) => self.welcome(&builder),
+            _ => Ok(()),
+        }
+    }
+
+    /// Serves until every source has told something and every builder has answered its probe, or failed to.
+    pub(super) async fn settle(
+        &mut self,
+        heard: &mut mpsc::Receiver<News>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), RunError> {
+        while !self.awaited.is_empty() || self.somebody_is_probed() {
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                Some(news) = heard.recv() => self.hear(news)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn somebody_is_probed(&self) -> bool {
+        let probed = |health| matches!(health, HealthWord::Unknown | HealthWord::Probing);
+        self.state.snapshot(self.now()).builders.iter().any(|row| probed(row.health))
+    }
+}
