@@ -23,7 +23,7 @@ mod probe;
 mod reach;
 mod roster;
 mod sources;
-mod transport;
+pub mod transport;
 mod upload;
 
 use std::collections::BTreeSet;

@@ -18,16 +18,19 @@ const DAEMON_SOCKET: &str = "/nix/var/nix/daemon-socket/socket";
 pub(super) fn of_builder(world: &World, builder: &Builder) -> Transport {
     let config = &world.config;
     match &builder.uri {
-        BuilderUri::Process { root, program } => {
-            let program = program.as_ref().unwrap_or(&config.nix_daemon).clone();
-            Transport::Process(DaemonProcess { program, store: Some(store_below(root)) })
-        }
+        BuilderUri::Process { root, program } => of_process(config, root, program.as_deref()),
         BuilderUri::Ssh(uri) => {
             let sockets = Arc::clone(&world.ssh_sockets);
             let host = Host::new(uri.clone(), sockets, patience(&config.timeouts), world.tracker.clone());
             Transport::Ssh(host, Lane::Control)
         }
     }
+}
+
+/// How an embedded builder is reached.
+pub fn of_process(config: &Config, root: &Path, program: Option<&Path>) -> Transport {
+    let program = program.unwrap_or(&config.nix_daemon).to_owned();
+    Transport::Process(DaemonProcess { program, store: Some(store_below(root)) })
 }
 
 fn patience(timeouts: &Timeouts) -> Patience {
@@ -40,7 +43,7 @@ pub(super) fn store_below(root: &Path) -> String {
 }
 
 /// How the local store is reached.
-pub(super) fn of_local_store(config: &Config) -> Transport {
+pub fn of_local_store(config: &Config) -> Transport {
     let process = |store| Transport::Process(DaemonProcess { program: config.nix_daemon.clone(), store });
     match &config.local_store {
         LocalStore::Daemon => Transport::Socket(DAEMON_SOCKET.into()),

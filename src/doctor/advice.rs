@@ -119,10 +119,8 @@ pub(super) fn key_found(path: &str, bad: &BadKey) -> String {
     match bad {
         BadKey::Missing { beside } if beside.is_empty() => format!("{path} is not there"),
         BadKey::Missing { beside } => {
-            format!(
-                "{path} is not there, but {} is",
-                beside.iter().map(String::as_str).take(3).collect::<Vec<_>>().join(", ")
-            )
+            let others = beside.iter().map(String::as_str).take(3).collect::<Vec<_>>().join(", ");
+            format!("{path} is not there, but beside it lies {others}")
         }
         BadKey::Unreadable(why) => format!("{path} cannot be read: {why}"),
         BadKey::TooOpen(mode) => format!("others may read {path} (mode {mode:04o}), so ssh will not"),

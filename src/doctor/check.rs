@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+const NOT_ASKED: &str = "not asked";
+
 /// What came of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -59,6 +61,16 @@ impl Check {
     /// It was not asked.
     pub fn skipped(name: &'static str, why: impl Into<String>) -> Self {
         Self { name, verdict: Verdict::Skipped, found: why.into(), fix: None }
+    }
+
+    /// It was not asked, since that check failed.
+    pub fn after(name: &'static str, first: &str) -> Self {
+        Self::skipped(name, format!("{NOT_ASKED}: `{first}` comes first"))
+    }
+
+    /// Whether it was not asked because another one failed.
+    pub fn depends_on_failure(&self) -> bool {
+        self.verdict == Verdict::Skipped && self.found.starts_with(NOT_ASKED)
     }
 
     /// It could be better.

@@ -127,13 +127,9 @@ pub fn checks(patient: Patient<'_>, facts: &Facts) -> Vec<Check> {
 pub fn embedded(answer: &Result<Daemon, String>) -> Vec<Check> {
     let fix = "see that the directory can be written, and that `nix_daemon` in the configuration names Nix's daemon";
     match answer {
-        Err(why) => vec![Check::fail("daemon", why, fix), skipped("version", "daemon")],
+        Err(why) => vec![Check::fail("daemon", why, fix), Check::after("version", "daemon")],
         Ok(daemon) => vec![Check::ok("daemon", "answers"), version_of(daemon)],
     }
-}
-
-fn skipped(name: &'static str, because: &str) -> Check {
-    Check::skipped(name, format!("not asked: `{because}` comes first"))
 }
 
 fn settings(facts: &Facts) -> Check {
@@ -146,7 +142,7 @@ fn settings(facts: &Facts) -> Check {
             )
         }
         Some(Err(why)) => Check::fail("ssh-config", why, advice::configuration(why)),
-        None => skipped("ssh-config", "name"),
+        None => Check::after("ssh-config", "name"),
     }
 }
 
@@ -159,7 +155,7 @@ fn name(patient: Patient<'_>, facts: &Facts) -> Check {
         (Some(Ok(addresses)), _) => Check::ok("name", addresses.join(" ")),
         (Some(Err(why)), _) => Check::fail("name", why, advice::address(patient)),
         (None, Some(proxy)) => Check::skipped("name", format!("{proxy} looks it up")),
-        (None, None) => skipped("name", "ssh-config"),
+        (None, None) => Check::after("name", "ssh-config"),
     }
 }
 
@@ -170,13 +166,13 @@ fn port(patient: Patient<'_>, facts: &Facts) -> Check {
             Check::fail("port", &attempt.last, advice::reaching(patient, facts, attempt))
         }
         (None, Some(proxy)) => Check::skipped("port", format!("{proxy} connects to it")),
-        (None, None) => skipped("port", "name"),
+        (None, None) => Check::after("port", "name"),
     }
 }
 
 fn host_key(patient: Patient<'_>, facts: &Facts) -> Check {
     const NAME: &str = "host-key";
-    let Some(attempt) = &facts.attempt else { return skipped(NAME, "port") };
+    let Some(attempt) = &facts.attempt else { return Check::after(NAME, "port") };
     let now = attempt.host_key.as_deref().unwrap_or("of unknown fingerprint");
     let unknown = attempt.outcome == Outcome::UnknownHostKey;
     if let Some(pinned) = patient.uri.host_key.as_ref().filter(|_| unknown) {
@@ -225,22 +221,22 @@ fn key(patient: Patient<'_>, facts: &Facts) -> Check {
         (_, path) if !path.is_empty() => Check::ok(NAME, format!("{path} can be read")),
         (Some(Attempt { accepted: Some(key), .. }), _) => Check::ok(NAME, format!("{key} is welcome there")),
         (Some(_), _) => Check::skipped(NAME, "the configuration names none; ssh takes its usual ones"),
-        (None, _) => skipped(NAME, "port"),
+        (None, _) => Check::after(NAME, "port"),
     }
 }
 
 fn login(patient: Patient<'_>, facts: &Facts) -> Check {
     const NAME: &str = "login";
-    let Some(attempt) = &facts.attempt else {
-        let first = if matches!(facts.key, Some(Err(_))) { "key" } else { "port" };
-        return skipped(NAME, first);
-    };
+    let Some(attempt) = &facts.attempt else { return Check::after(NAME, "port") };
+    if matches!(facts.key, Some(Err(_))) {
+        return Check::after(NAME, "key");
+    }
     match attempt.outcome {
         Outcome::LoggedIn => Check::ok(NAME, format!("as {}", advice::user(facts))),
         Outcome::UnknownHostKey | Outcome::ChangedHostKey { .. } | Outcome::RevokedHostKey => {
-            skipped(NAME, "host-key")
+            Check::after(NAME, "host-key")
         }
-        Outcome::Denied if !attempt.keys.is_empty() => skipped(NAME, "key"),
+        Outcome::Denied if !attempt.keys.is_empty() => Check::after(NAME, "key"),
         Outcome::Denied => Check::fail(NAME, &attempt.last, advice::denied(patient, facts, attempt)),
         _ => Check::fail(NAME, &attempt.last, advice::reaching(patient, facts, attempt)),
     }
@@ -254,7 +250,7 @@ fn report(facts: &Facts) -> Option<&Report> {
 fn shell(patient: Patient<'_>, facts: &Facts) -> Check {
     const NAME: &str = "shell";
     match &facts.report {
-        None => skipped(NAME, "login"),
+        None => Check::after(NAME, "login"),
         // A key that is locked to a daemon runs no script, and is good enough.
         Some(Err(why)) if matches!(facts.daemon, Some(Ok(_))) => {
             Check::skipped(NAME, format!("the login runs no script, only the daemon ({why})"))
@@ -275,7 +271,7 @@ fn first_line(text: &str) -> &str {
 
 fn nix(patient: Patient<'_>, facts: &Facts) -> Check {
     const NAME: &str = "nix";
-    let Some(Ok(report)) = &facts.report else { return skipped(NAME, "shell") };
+    let Some(Ok(report)) = &facts.report else { return Check::after(NAME, "shell") };
     if !patient.uri.remote_program.is_empty() {
         return Check::ok(NAME, format!("the configuration says {}", patient.uri.remote_program.join(" ")));
     }
@@ -295,8 +291,10 @@ fn nix(patient: Patient<'_>, facts: &Facts) -> Check {
 fn daemon(patient: Patient<'_>, facts: &Facts) -> Check {
     const NAME: &str = "daemon";
     match &facts.daemon {
-        None if matches!(facts.report, Some(Ok(Report { nix_daemon: None, .. }))) => skipped(NAME, "nix"),
-        None => skipped(NAME, "login"),
+        None if matches!(facts.report, Some(Ok(Report { nix_daemon: None, .. }))) => {
+            Check::after(NAME, "nix")
+        }
+        None => Check::after(NAME, "login"),
         Some(Ok(_)) => Check::ok(NAME, "answers"),
         Some(Err(why)) if facts.serve_only => Check::fail(
             NAME,
@@ -321,7 +319,7 @@ fn said(facts: &Facts) -> Option<&Daemon> {
 fn trust(_: Patient<'_>, facts: &Facts) -> Check {
     const NAME: &str = "trust";
     match said(facts).map(|daemon| daemon.trust) {
-        None => skipped(NAME, "daemon"),
+        None => Check::after(NAME, "daemon"),
         Some(Trust::Trusted) => Check::ok(NAME, format!("the daemon trusts {}", advice::user(facts))),
         Some(Trust::Unknown) => Check::skipped(NAME, "this Nix does not say whether it trusts us"),
         Some(Trust::Untrusted) => Check::fail(
@@ -336,7 +334,7 @@ fn trust(_: Patient<'_>, facts: &Facts) -> Check {
 }
 
 fn version(facts: &Facts) -> Check {
-    said(facts).map_or_else(|| skipped("version", "daemon"), version_of)
+    said(facts).map_or_else(|| Check::after("version", "daemon"), version_of)
 }
 
 /// Whether a daemon's version is one that muster is made for.
@@ -366,7 +364,7 @@ pub(super) fn numbers(version: &str) -> Option<(u32, u32)> {
 
 fn features(patient: Patient<'_>, facts: &Facts) -> Check {
     const NAME: &str = "features";
-    let Some(report) = report(facts) else { return skipped(NAME, "shell") };
+    let Some(report) = report(facts) else { return Check::after(NAME, "shell") };
     let Some(offered) = &report.features else {
         return Check::skipped(NAME, "its Nix does not say which features it offers");
     };
@@ -397,21 +395,21 @@ fn space(facts: &Facts) -> Check {
     const NAME: &str = "store-space";
     const FIX: &str =
         "on the builder: nix-collect-garbage --delete-older-than 14d (and `min-free = 10G` in its nix.conf)";
-    let Some(report) = report(facts) else { return skipped(NAME, "shell") };
+    let Some(report) = report(facts) else { return Check::after(NAME, "shell") };
     let Some(free) = report.store_free else {
         return Check::skipped(NAME, "it does not say how much is free");
     };
     let found = format!("{} free", bytesize::ByteSize(free));
     match free {
-        ..NO_SPACE => Check::fail(NAME, found, FIX),
-        ..LITTLE_SPACE => Check::warn(NAME, found, FIX),
+        free if free < NO_SPACE => Check::fail(NAME, found, FIX),
+        free if free < LITTLE_SPACE => Check::warn(NAME, found, FIX),
         _ => Check::ok(NAME, found),
     }
 }
 
 fn clock(facts: &Facts) -> Check {
     const NAME: &str = "clock";
-    let Some(ahead) = facts.clock_ahead else { return skipped(NAME, "shell") };
+    let Some(ahead) = facts.clock_ahead else { return Check::after(NAME, "shell") };
     let way = if ahead < 0 { "behind" } else { "ahead of" };
     match ahead.unsigned_abs() {
         seconds if seconds <= CLOCKS_DIFFER.unsigned_abs() => Check::ok(NAME, "agrees with ours"),

@@ -57,25 +57,16 @@ pub enum Bash {
 pub struct Builders {
     /// The file that is Nix's configuration.
     pub conf: String,
-    /// The value of `builders` and where it is said.
-    pub setting: Option<(String, String)>,
-    /// Nix's own machines file, which it reads unless it is told otherwise.
+    /// Whether it names our machines file.
+    pub reads_ours: bool,
+    /// Whether it reads Nix's own machines file.
+    pub reads_usual: bool,
+    /// Nix's own machines file.
     pub usual: String,
     /// Whether that file holds lines of ours.
     pub usual_has_ours: bool,
-}
-
-impl Builders {
-    /// The words of the setting that name a file.
-    fn files(&self) -> Vec<&str> {
-        let value = self.setting.as_ref().map(|(value, _)| value.as_str());
-        let words = value.unwrap_or_default().split([' ', ';']);
-        let mut files: Vec<&str> = words.filter_map(|word| word.strip_prefix('@')).collect();
-        if self.setting.is_none() {
-            files.push(&self.usual);
-        }
-        files
-    }
+    /// What is wrong with all that, each with its place.
+    pub problems: Vec<String>,
 }
 
 /// All checks, in order.
@@ -87,6 +78,7 @@ pub fn checks(facts: &Facts) -> Vec<Check> {
         bash(facts),
         machines(facts),
         nix_conf(facts),
+        other_lines(facts),
         endpoint(facts),
         coordinator(facts),
     ]
@@ -117,7 +109,7 @@ fn daemon(facts: &Facts) -> Check {
 fn version(facts: &Facts) -> Check {
     const NAME: &str = "local-version";
     match &facts.daemon {
-        Err(_) => Check::skipped(NAME, "not asked: `local-daemon` comes first"),
+        Err(_) => Check::after(NAME, "local-daemon"),
         Ok(daemon) => Check { name: NAME, ..version_of(daemon) },
     }
 }
@@ -126,7 +118,7 @@ fn bash(facts: &Facts) -> Check {
     const NAME: &str = "bash";
     let version = facts.daemon.as_ref().ok().and_then(|daemon| daemon.version.as_deref());
     let Some(version) = version else {
-        return Check::skipped(NAME, "not asked: `local-daemon` comes first");
+        return Check::after(NAME, "local-daemon");
     };
     if !needs_bash(version) {
         return Check::ok(NAME, format!("Nix {version} does not need it"));
@@ -178,24 +170,28 @@ fn lines(count: Option<usize>) -> String {
 
 fn nix_conf(facts: &Facts) -> Check {
     const NAME: &str = "nix-conf";
-    let Builders { conf, setting, usual, usual_has_ours } = &facts.builders;
-    let (ours, files) = (&facts.machines_file, facts.builders.files());
-    let place = setting.as_ref().map_or(conf, |(_, place)| place);
-    if files.contains(&ours.as_str()) {
-        return Check::ok(NAME, format!("{place}: builders = @{ours}"));
+    let Builders { conf, reads_ours, reads_usual, usual, usual_has_ours, .. } = &facts.builders;
+    let ours = &facts.machines_file;
+    if *reads_ours {
+        return Check::ok(NAME, format!("Nix reads {ours}"));
     }
-    if *usual_has_ours && files.contains(&usual.as_str()) {
+    if *reads_usual && *usual_has_ours {
         return Check::ok(NAME, format!("Nix reads {usual}, which holds our lines"));
     }
-    let found = match setting {
-        Some((value, place)) => format!("{place} says `builders = {value}`, so Nix never reads {ours}"),
-        None => format!("{conf} does not name {ours}, so Nix never reads it"),
-    };
+    let found = format!("{conf} does not name {ours}, so Nix never reads our lines");
     match facts.is_root {
         true => Check::fail(NAME, found, format!("muster setup (or, in {conf}: builders = @{ours})")),
         false => {
             Check::warn(NAME, found, format!("say it with each build: nix build --builders @{ours} ..."))
         }
+    }
+}
+
+fn other_lines(facts: &Facts) -> Check {
+    const NAME: &str = "other-lines";
+    match &*facts.builders.problems {
+        [] => Check::ok(NAME, "nothing is wrong with the machines lines of others"),
+        problems => Check::warn(NAME, problems.join("; "), "correct the line, or take it out"),
     }
 }
 

@@ -133,7 +133,7 @@ impl Attempt {
     pub fn read(said: &str) -> Self {
         let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
         let after = |mark: &'static str| lines().filter_map(move |line| line.strip_prefix(mark));
-        let accepted = after("debug1: Server accepts key: ").last().map(key_name);
+        let accepted = after("debug1: Server accepts key: ").next_back().map(key_name);
         let outcome = outcome(said);
         let mut keys = key_troubles(said);
         let unused = |path: &str| !keys.iter().any(|(known, _)| known == path);

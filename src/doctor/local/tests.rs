@@ -12,9 +12,11 @@ fn facts() -> Facts {
         machines: Some(2),
         builders: Builders {
             conf: "/etc/nix/nix.conf".to_owned(),
-            setting: Some(("@/run/muster/machines".to_owned(), "/etc/nix/nix.conf:3".to_owned())),
+            reads_ours: true,
+            reads_usual: false,
             usual: "/etc/nix/machines".to_owned(),
             usual_has_ours: false,
+            problems: Vec::new(),
         },
         endpoint: ("/run/muster/endpoint.sock".to_owned(), Ok(())),
         coordinator: ("/run/muster/control.sock".to_owned(), Ok("2 builders".to_owned())),
@@ -37,19 +39,22 @@ fn every_check_is_made_in_the_order_of_the_list() {
 
 #[test]
 fn nix_must_read_our_lines_wherever_they_are() {
-    let with = |value: Option<&str>, ours| {
+    let with = |reads_ours, reads_usual, usual_has_ours| {
         verdict("nix-conf", |facts| {
-            facts.builders.setting = value.map(|value| (value.to_owned(), "x:1".to_owned()));
-            facts.builders.usual_has_ours = ours;
+            let builders = facts.builders.clone();
+            facts.builders = Builders { reads_ours, reads_usual, usual_has_ours, ..builders };
         })
     };
-    assert_eq!(with(Some("@/etc/nix/machines @/run/muster/machines"), false), Verdict::Ok);
-    assert_eq!(with(Some("@/a;@/run/muster/machines"), false), Verdict::Ok);
-    assert_eq!(with(None, true), Verdict::Ok);
-    assert_eq!(with(Some("@/etc/nix/machines"), true), Verdict::Ok);
-    assert_eq!(with(None, false), Verdict::Fail);
-    assert_eq!(with(Some(""), true), Verdict::Fail);
-    assert_eq!(with(Some("ssh://b1 - - 1"), true), Verdict::Fail);
+    assert_eq!(with(true, false, false), Verdict::Ok);
+    assert_eq!(with(false, true, true), Verdict::Ok);
+    assert_eq!(with(false, false, true), Verdict::Fail);
+    assert_eq!(with(false, true, false), Verdict::Fail);
+}
+
+#[test]
+fn a_line_that_nix_misreads_is_named() {
+    let quoted = || vec!["nix.conf:3: '\"x86_64-linux\"' has quotes".to_owned()];
+    assert_eq!(verdict("other-lines", |facts| facts.builders.problems = quoted()), Verdict::Warn);
 }
 
 #[test]
