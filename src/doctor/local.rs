@@ -4,13 +4,14 @@ use super::check::Check;
 use super::host::{Daemon, numbers, version_of};
 
 /// Every check of this machine, in order.
-pub const CHECKS: [&str; 8] = [
+pub const CHECKS: [&str; 9] = [
     "nix-daemon",
     "local-daemon",
     "local-version",
     "bash",
     "machines-file",
     "nix-conf",
+    "other-lines",
     "endpoint",
     "coordinator",
 ];
