@@ -78,6 +78,9 @@ pub enum Command {
     /// Join Nix and the coordinator; stock Nix starts this itself.
     #[command(hide = true)]
     Connect(ConnectArgs),
+    /// Run one part by itself, to be measured.
+    #[command(hide = true)]
+    Bench(BenchArgs),
 }
 
 /// Where the files are.
@@ -267,6 +270,28 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
+/// `muster bench`
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct BenchArgs {
+    /// Which part.
+    #[command(subcommand)]
+    pub command: BenchCommand,
+}
+
+/// What can be measured by itself.
+#[derive(Debug, Clone, Subcommand, PartialEq)]
+pub enum BenchCommand {
+    /// Copy a store path and its closure the way a build's inputs go to a builder.
+    Copy {
+        /// The store that has it, such as local?root=/srv/a.
+        from: String,
+        /// The store to copy it to.
+        to: String,
+        /// The store path.
+        path: String,
+    },
+}
+
 /// `muster connect`, or `muster --stdio [--store LINE]` as stock Nix says it.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct ConnectArgs {
@@ -375,8 +400,11 @@ mod tests {
     }
 
     #[test]
-    fn connect_is_hidden_from_help() {
+    fn what_only_programs_start_is_hidden_from_help() {
         let help = Cli::command().render_long_help().to_string();
-        assert!(!help.contains("connect  ") && help.contains("check-config"), "{help}");
+        assert!(
+            !help.contains("connect  ") && !help.contains("bench") && help.contains("check-config"),
+            "{help}"
+        );
     }
 }

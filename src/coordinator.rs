@@ -17,14 +17,14 @@ mod install;
 mod job;
 mod kept;
 mod lines;
-mod local;
+pub(crate) mod local;
 mod narration;
 mod probe;
 mod reach;
 mod roster;
 mod sources;
 pub mod transport;
-mod upload;
+pub(crate) mod upload;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

@@ -13,6 +13,7 @@ pub mod files;
 pub mod keys;
 pub mod link;
 pub mod logging;
+pub mod machine;
 pub mod pool;
 pub mod process;
 pub mod program;

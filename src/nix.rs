@@ -10,6 +10,7 @@
 //! | `client`, `server` | the two ends |
 //! | `nar`, `aterm`, `base32`, `machines`, `conf` | the formats |
 //! | `section` | a section of ours in somebody else's file |
+//! | `refusal` | how a daemon says what it is |
 //!
 //! Deliberately absent: processes, sockets, clocks, and any policy.
 
@@ -23,6 +24,7 @@ pub mod logs;
 pub mod machines;
 pub mod nar;
 pub mod ops;
+pub mod refusal;
 pub mod section;
 pub mod server;
 pub mod wire;

@@ -151,6 +151,9 @@ fn a_rebuild_is_really_built_again_and_compared() {
         .build_with(&drvs, &lines, &["--rebuild", "--keep-going"])
         .wait_within(Duration::from_secs(30))
         .fails();
+    if outcome.terminal.contains("local builds are disabled") {
+        return println!("skipped: this Nix hands no rebuild to anybody");
+    }
     for name in ["same", "dice"] {
         assert_eq!(stage.faults.builds_of(name).len(), 2, "{name}");
     }
@@ -217,9 +220,10 @@ fn two_clients_with_stores_of_their_own_build_the_same_thing_once() {
     let drv = Drv::new("shared", "echo seen; sleep 1; echo > $out");
     let mut first = stage.build(std::slice::from_ref(&drv));
     first.prints("seen");
-    let second = stage.build(&[drv]);
+    let second = stage.build_in("other", &[drv]);
     first.wait().succeeds();
     second.wait().succeeds();
+    assert!(stage.output("client", "shared").is_some() && stage.output("other", "shared").is_some());
     assert_eq!(stage.faults.builds_of("shared").len(), 1);
 }
 

@@ -183,6 +183,22 @@ fn a_client_that_comes_before_the_coordinator_waits_for_it() {
     assert_eq!(stage.text("late"), "late\n");
 }
 
+#[test]
+fn a_coordinator_that_rests_for_a_while_is_waited_for_and_hinders_no_ctrl_c() {
+    let Some(stage) = Stage::of(1, 2) else { return };
+    let mut client = stage.build(&[Drv::new("patient", "echo seen; sleep 1; echo 1 > $out")]);
+    let mut impatient = stage.build(&[Drv::new("impatient", "echo seen; sleep 1000; echo > $out")]);
+    client.prints("seen");
+    impatient.prints("seen");
+    proc::signal(stage.coordinator_pid(), Signal::STOP);
+    impatient.interrupt();
+    assert_ne!(impatient.wait_within(SOON).code, Some(0));
+    std::thread::sleep(Duration::from_secs(1));
+    proc::signal(stage.coordinator_pid(), Signal::CONT);
+    client.wait().succeeds();
+    wait_until("nothing is left", SOON, || stage.build_processes().is_empty());
+}
+
 /// A client with a build that runs, and perhaps cannot move.
 fn busy(stage: &Stage, frozen: bool) -> Client {
     let mut client = if frozen {

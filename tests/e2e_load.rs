@@ -2,7 +2,8 @@
 
 mod support;
 
-use support::{Drv, Stage, proc};
+use rustix::process::Signal;
+use support::{Drv, PATIENCE, Stage, proc, wait_until};
 
 const MIB: usize = 1 << 20;
 
@@ -17,6 +18,23 @@ fn large_inputs_and_outputs_pass_through_in_little_memory() {
     assert_eq!(size, 100 * MIB as u64);
     let (_, most) = proc::memory(stage.coordinator_pid());
     assert!(most < 64 << 10, "the coordinator needed {most} KiB");
+}
+
+#[test]
+fn a_client_that_does_not_read_its_log_holds_up_nobody_and_costs_little_memory() {
+    let Some(stage) = Stage::of(1, 1) else { return };
+    let script = "echo seen; sleep 1; yes 0123456789012345678901234567890123456789 | head -n 100000; echo last; echo > $out";
+    let mut client = stage.build(&[Drv::new("chatty", script)]);
+    client.prints("seen");
+    let readers: Vec<_> = client.hooks().into_iter().chain(client.connects()).collect();
+    readers.iter().for_each(|reader| proc::signal(reader.pid, Signal::STOP));
+    wait_until("it is built all the same", PATIENCE, || stage.status().totals.succeeded == 1);
+    let (_, most) = proc::memory(stage.coordinator_pid());
+    assert!(most < 64 << 10, "the coordinator needed {most} KiB");
+    readers.iter().for_each(|reader| proc::signal(reader.pid, Signal::CONT));
+    let outcome = client.wait().succeeds();
+    outcome.says_once(&["log lines left out"]);
+    outcome.says_once(&["chatty> last"]);
 }
 
 #[test]
@@ -48,15 +66,18 @@ fn odd_logs_arrive_as_far_as_nix_can_show_them() {
     assert!((60_000..70_000).contains(&longest), "the long line is cut: {longest}");
 }
 
+/// With one store they would meet in Nix's locks, not here.
 #[test]
-fn ten_clients_at_once_share_what_they_share() {
+fn ten_clients_at_once_with_stores_of_their_own_get_all_that_they_want() {
     let Some(stage) = Stage::of(2, 4) else { return };
     let drvs: Vec<Drv> = (0..6).map(|n| Drv::new(&format!("n{n}"), "sleep 0.3; echo $name > $out")).collect();
-    let clients: Vec<_> = (0..10).map(|n| stage.build(&drvs[n % 3..])).collect();
-    clients.into_iter().for_each(|client| {
+    let store = |n: usize| format!("store-{n}");
+    let clients: Vec<_> = (0..10).map(|n| stage.build_in(&store(n), &drvs[n % 3..])).collect();
+    for (n, client) in clients.into_iter().enumerate() {
         client.wait().succeeds();
-    });
-    for n in 0..6 {
-        assert_eq!(stage.faults.builds_of(&format!("n{n}")).len(), 1);
+        for drv in n % 3..6 {
+            assert!(stage.output(&store(n), &format!("n{drv}")).is_some(), "{n} lacks {drv}");
+        }
     }
+    assert_eq!(stage.status().totals.repeated, 0);
 }

@@ -40,6 +40,7 @@ fn caps() -> Capabilities {
         speed_factor: 1.0,
         trust: Trust::Trusted,
         nix_version: None,
+        measured: None,
     }
 }
 

@@ -136,6 +136,7 @@ mod tests {
             speed_factor,
             trust: Trust::Trusted,
             nix_version: None,
+            measured: None,
         }
     }
 

@@ -128,6 +128,7 @@ mod tests {
             speed_factor: 1.0,
             trust: Trust::Trusted,
             nix_version: None,
+            measured: None,
         }
     }
 

@@ -1,28 +1,28 @@
 //! What a builder can do, and whether it is still there.
 
+mod merge;
+mod over_ssh;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::reach::Reach;
 use super::{News, World};
-use crate::domain::{BuilderSpec, Capabilities, Feature, Slots, System};
-use crate::edge::pool::Daemon;
+use crate::domain::{Capabilities, Slots, System};
+use crate::edge::channel::Transport;
 use crate::policy::Event;
 
-/// What Nix itself assumes of a machine that says nothing else (`system-features`), without `kvm`.
-const DEFAULT_FEATURES: [&str; 3] = ["benchmark", "big-parallel", "nixos-test"];
-
-/// Shakes hands with the builder's daemon and reports what it can do.
+/// Asks a builder what it can do, and reports it.
 pub(super) async fn probe(reach: Arc<Reach>, world: Arc<World>) {
-    let asked =
-        async { reach.pools().control.checkout().await.map(|daemon| capabilities(&reach.spec, &daemon)) };
-    let found = match timeout(world.config.timeouts.probe, asked).await {
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(no_answer(world.config.timeouts.probe)),
-    };
+    let limit = world.config.timeouts.probe;
+    let found = timeout(limit, capabilities(&reach, limit)).await.unwrap_or_else(|_| {
+        // The next probe must not wait for the same dead connection.
+        reach.transport().doubt();
+        Err(no_answer(limit))
+    });
     world.tell(News::Event(Event::Probed(reach.name().clone(), found))).await;
 }
 
@@ -40,14 +40,24 @@ pub(super) async fn ping(reach: Arc<Reach>, world: Arc<World>) {
     world.tell(News::Event(Event::Pinged(reach.name().clone(), answered))).await;
 }
 
-fn no_answer(limit: std::time::Duration) -> String {
+fn no_answer(limit: Duration) -> String {
     format!("no answer within {}", humantime::format_duration(limit))
 }
 
-/// The user's values win; what is left is taken from the daemon, or is Nix's own default.
-fn capabilities(spec: &BuilderSpec, daemon: &Daemon) -> Capabilities {
-    let features = spec.features.clone().unwrap_or_else(default_features);
-    Capabilities {
+/// What it can do, or why it can't be used. The caller bounds the time, of which there is about `limit`.
+pub(super) async fn capabilities(reach: &Reach, limit: Duration) -> Result<Capabilities, String> {
+    match reach.transport() {
+        Transport::Ssh(host, _) => over_ssh::capabilities(reach, host, limit).await,
+        Transport::Process(_) | Transport::Socket(_) => here(reach).await,
+    }
+}
+
+/// An embedded builder is this machine over again: nothing is to be measured.
+async fn here(reach: &Reach) -> Result<Capabilities, String> {
+    let daemon = reach.pools().control.checkout().await.map_err(|error| error.to_string())?;
+    let spec = &reach.spec;
+    let features = spec.features.clone().unwrap_or_else(merge::default_features);
+    Ok(Capabilities {
         systems: spec.systems.clone().unwrap_or_else(|| BTreeSet::from([this_system()])),
         features: features.union(&spec.mandatory).cloned().collect(),
         mandatory: spec.mandatory.clone(),
@@ -55,11 +65,8 @@ fn capabilities(spec: &BuilderSpec, daemon: &Daemon) -> Capabilities {
         speed_factor: spec.speed_factor.unwrap_or(1.0),
         trust: daemon.trust(),
         nix_version: daemon.daemon_version().map(str::to_owned),
-    }
-}
-
-fn default_features() -> BTreeSet<Feature> {
-    DEFAULT_FEATURES.iter().filter_map(|word| Feature::parse(word).ok()).collect()
+        measured: None,
+    })
 }
 
 /// An embedded builder has this machine's system.
@@ -68,8 +75,7 @@ pub(super) fn this_system() -> System {
     System::parse(&format!("{}-{os}", std::env::consts::ARCH)).expect("a constant of the compiler")
 }
 
-/// One build for every four cores, at least one.
 fn default_slots() -> Slots {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(cores / 4).ok().and_then(Slots::new).unwrap_or(Slots::MIN)
+    let cores = std::thread::available_parallelism().ok().and_then(|cores| u32::try_from(cores.get()).ok());
+    merge::slots(cores, None, None).unwrap_or(Slots::MIN)
 }

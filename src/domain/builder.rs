@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Feature, System};
+use super::{Feature, Measured, System};
 
 /// The name by which the user knows a builder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -103,6 +103,8 @@ pub struct Capabilities {
     pub trust: Trust,
     /// Nix's version as its daemon says it; none before protocol 1.33.
     pub nix_version: Option<String>,
+    /// What was measured, where that was possible.
+    pub measured: Option<Arc<Measured>>,
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 pub use dir::SocketDir;
-pub use session::{Forwarded, Hold, Session};
+pub use session::{Forwarded, Hold, Output, Session};
 pub use trouble::SshError;
 
 use super::channel::Channel;
@@ -162,6 +162,18 @@ impl Host {
             }
         }
         Err(last.unwrap_or(SshError::Timeout(self.patience.connect)))
+    }
+
+    /// Gives a command its whole input and takes its output: until it ends, or has said `end`, or more than `most` bytes.
+    pub async fn run(
+        &self,
+        lane: Lane,
+        command: &str,
+        input: &[u8],
+        (end, most): (&[u8], usize),
+    ) -> Result<Output, SshError> {
+        let session = self.session(lane, command).await?;
+        session.talk(input, end, most).await.map_err(|error| SshError::Lost(error.to_string()))
     }
 
     /// What runs on this lane may go on; whatever comes next connects anew.

@@ -9,9 +9,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-/// The bytes of one frame of ours.
-const FRAME: usize = 64 << 10;
 const HEADER: usize = 8;
+/// The bytes of one frame of ours. With its header it fills a pipe: a byte more would take a write of its own, and a wait.
+const FRAME: usize = (64 << 10) - HEADER;
 
 /// How far an incoming stream was read.
 #[derive(Debug, Clone)]

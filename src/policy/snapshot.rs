@@ -9,7 +9,7 @@ use super::builds::Build;
 use super::fleet::{Builder, Health, Probe};
 use super::state::State;
 use super::waiting;
-use crate::domain::{BuildId, BuilderName, Feature, Stage, System, Time, Trust};
+use crate::domain::{BuildId, BuilderName, Feature, Measured, Stage, System, Time, Trust};
 
 /// A picture of the whole state at one moment. `muster status --json` prints it as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,10 +64,55 @@ pub struct BuilderRow {
     pub trust: Option<Trust>,
     /// Nix's version there.
     pub nix_version: Option<String>,
+    /// What was measured; none where nothing was.
+    #[serde(default)]
+    pub measured: Option<MeasuredRow>,
     /// Builds that it finished since the start.
     pub built: u64,
     /// Attempts that were lost on it since the start.
     pub lost: u64,
+}
+
+/// What was measured of a builder, beside what the user said. What nobody could find out is null.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MeasuredRow {
+    /// What its Nix builds for.
+    pub systems: BTreeSet<System>,
+    /// Those that need an emulator there.
+    pub emulated: BTreeSet<System>,
+    /// Features that hold what they promise.
+    pub features: BTreeSet<Feature>,
+    /// Builds at once that it bears.
+    pub slots: Option<u32>,
+    /// Processors.
+    pub cores: Option<u32>,
+    /// In bytes.
+    pub memory: Option<u64>,
+    /// Users that its daemon builds as.
+    pub build_users: Option<u32>,
+    /// Free bytes where the store is.
+    pub store_free: Option<u64>,
+    /// Milliseconds from a question to its answer.
+    pub rtt_ms: Option<f64>,
+    /// Seconds that its clock is ahead of ours.
+    pub clock_ahead_s: Option<i64>,
+}
+
+impl From<&Measured> for MeasuredRow {
+    fn from(measured: &Measured) -> Self {
+        Self {
+            systems: measured.systems.clone(),
+            emulated: measured.emulated.clone(),
+            features: measured.features.clone(),
+            slots: measured.slots.map(|slots| slots.get()),
+            cores: measured.cores,
+            memory: measured.memory,
+            build_users: measured.build_users,
+            store_free: measured.store_free,
+            rtt_ms: measured.rtt.map(|rtt| (rtt.as_secs_f64() * 1e5).round() / 100.0),
+            clock_ahead_s: measured.clock_ahead,
+        }
+    }
 }
 
 /// One build.
@@ -180,6 +225,7 @@ fn builder_row(name: &BuilderName, builder: &Builder, now: Time) -> BuilderRow {
         speed_factor: caps.map_or_else(|| builder.spec.speed_factor.unwrap_or(1.0), |caps| caps.speed_factor),
         trust: caps.map(|caps| caps.trust),
         nix_version: caps.and_then(|caps| caps.nix_version.clone()),
+        measured: caps.and_then(|caps| caps.measured.as_deref()).map(MeasuredRow::from),
         built: builder.built,
         lost: builder.lost,
     }

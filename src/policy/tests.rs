@@ -56,6 +56,7 @@ fn caps(slots: u32) -> Capabilities {
         speed_factor: 1.0,
         trust: Trust::Trusted,
         nix_version: None,
+        measured: None,
     }
 }
 

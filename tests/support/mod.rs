@@ -5,11 +5,13 @@ pub mod client;
 pub mod expr;
 pub mod faults;
 pub mod proc;
+pub mod sshd;
 pub mod stage;
 
 pub use client::{Client, Outcome};
 pub use expr::Drv;
 pub use faults::{After, What, When};
+pub use sshd::Sshd;
 pub use stage::{Builder, Stage};
 
 use std::time::{Duration, Instant};

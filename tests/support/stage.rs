@@ -50,13 +50,20 @@ const NOBODY: u32 = 1000;
 #[derive(Debug, Clone)]
 pub struct Builder {
     name: String,
+    uri: Option<String>,
     slots: u32,
     more: String,
 }
 
 impl Builder {
     pub fn new(name: &str, slots: u32) -> Self {
-        Self { name: name.to_owned(), slots, more: String::new() }
+        Self { name: name.to_owned(), uri: None, slots, more: String::new() }
+    }
+
+    /// One that is not embedded.
+    pub fn at(name: &str, uri: &str, slots: u32) -> Self {
+        let named = Self { uri: Some(uri.to_owned()), ..Self::new(name, slots) };
+        named.with(&format!("name = \"{name}\""))
     }
 
     /// Another line of its table.
@@ -138,8 +145,9 @@ impl Stage {
     fn config(&self, more: &str) -> String {
         let program = Faults::program();
         let mut text = format!("local_store = \"{}\"\n", self.client_store());
-        for Builder { name, slots, more } in &self.builders {
-            let uri = format!("process:{}?program={}", self.path(name).display(), program.display());
+        for Builder { name, uri, slots, more } in &self.builders {
+            let embedded = || format!("process:{}?program={}", self.path(name).display(), program.display());
+            let uri = uri.clone().unwrap_or_else(embedded);
             text.push_str(&format!("[[builder]]\nuri = \"{uri}\"\nslots = {slots}\n{more}"));
         }
         text + TIMEOUTS + more
@@ -303,12 +311,22 @@ impl Stage {
         self.build_with(drvs, &format!("@{}", self.machines_file().display()), &[])
     }
 
+    /// `nix build` of these by the coordinator's machines lines, in another store than the coordinator's own.
+    pub fn build_in(&self, store: &str, drvs: &[Drv]) -> Client {
+        let store = format!("local?root={}", self.path(store).display());
+        self.start_build(&store, drvs, &format!("@{}", self.machines_file().display()), &[])
+    }
+
     /// `nix build` of these with other `builders`.
     pub fn build_with(&self, drvs: &[Drv], builders: &str, more: &[&str]) -> Client {
+        self.start_build(&self.client_store(), drvs, builders, more)
+    }
+
+    fn start_build(&self, store: &str, drvs: &[Drv], builders: &str, more: &[&str]) -> Client {
         let terminal = self.terminal();
         let file = terminal.with_extension("nix");
         fs::write(&file, expr::all(&self.mark(), drvs)).expect("room");
-        let mut command = self.nix(&["build", "-L", "--no-link", "-j0", "--store", &self.client_store()]);
+        let mut command = self.nix(&["build", "-L", "--no-link", "-j0", "--store", store]);
         command.args(["--builders", builders]).args(more).arg("-f").arg(file);
         if self.daemon.is_some() {
             std::os::unix::fs::chown(self.path("home"), Some(NOBODY), Some(NOBODY)).expect("we are root");
@@ -389,7 +407,7 @@ impl Drop for Stage {
 }
 
 /// Store paths are read-only, directories too.
-fn remove(path: &Path) {
+pub fn remove(path: &Path) {
     let Ok(metadata) = fs::symlink_metadata(path) else { return };
     if metadata.is_dir() {
         let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
@@ -403,7 +421,12 @@ fn remove(path: &Path) {
 }
 
 /// A short name: sockets have room for 107 bytes.
-fn private_dir() -> PathBuf {
+/// What every Nix of a test reads.
+pub fn nix_conf() -> String {
+    NIX_CONF.replace("BUSYBOX", busybox())
+}
+
+pub fn private_dir() -> PathBuf {
     let parent = std::env::var_os("TMPDIR").map_or(PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     fs::create_dir_all(&parent).expect("a place for temporary files");
     let dir = tempfile::Builder::new().prefix("stage-").tempdir_in(parent).expect("a directory");

@@ -27,11 +27,13 @@ use crate::edge::process::{Reaped, Said};
 /// Ends the group when its input ends. The trap is set behind ssh's start, which would inherit an ignored signal.
 const LEASH: &str = r#"
 "$@" </dev/null &
+ssh=$!
 trap : TERM
 exec >/dev/null 2>&1
 read -r _
 kill -TERM 0
-sleep 1
+(sleep 1; kill -KILL 0) &
+wait "$ssh"
 kill -KILL 0
 "#;
 /// Between two looks for a master's socket.

@@ -1,7 +1,9 @@
 //! One command on a builder, or one channel to a socket there.
 
+use std::io;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio_util::task::TaskTracker;
@@ -10,6 +12,11 @@ use super::master::Seat;
 use super::mux::{self, Running};
 use crate::edge::channel::{Behind, Channel};
 use crate::edge::process::Said;
+
+/// A pipe gives this much at once.
+const READ: usize = 64 << 10;
+/// For the last of a command's standard error.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// A command that runs; ended when dropped.
 pub struct Session {
@@ -42,6 +49,39 @@ impl Session {
             writer: Box::new(self.stdin),
             behind: Some(Behind::Session(self.hold)),
         }
+    }
+}
+
+/// What a command said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// On its standard output.
+    pub stdout: Vec<u8>,
+    /// The last of it on its standard error.
+    pub stderr: String,
+}
+
+impl Session {
+    /// Sends the whole input, and reads until the command ends, has said `end`, or `most` bytes and more.
+    pub(super) async fn talk(self, input: &[u8], end: &[u8], most: usize) -> io::Result<Output> {
+        let Session { mut stdin, mut stdout, hold } = self;
+        let send = async {
+            // A command that does not want its input says why on its stderr.
+            let _ = stdin.write_all(input).await;
+            drop(stdin);
+        };
+        let hear = async {
+            let mut said = Vec::new();
+            while said.len() <= most && stdout.read_buf(&mut said).await? > 0 {
+                let new = said.len().saturating_sub(READ + end.len());
+                if said[new..].windows(end.len()).any(|window| window == end) {
+                    break;
+                }
+            }
+            Ok::<_, io::Error>(said)
+        };
+        let ((), stdout) = tokio::join!(send, hear);
+        Ok(Output { stdout: stdout?, stderr: hold.settled(LAST_WORDS).await })
     }
 }
 

@@ -1,0 +1,167 @@
+//! The probe of a builder that ssh reaches: one script, one handshake, one question.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::merge::{self, Itself};
+use crate::config::{SshScheme, SshUri};
+use crate::coordinator::reach::Reach;
+use crate::domain::{Capabilities, Trust};
+use crate::edge::pool::{CheckoutError, Lease};
+use crate::edge::ssh::{Daemon, Host, Lane};
+use crate::edge::{clock, machine};
+use crate::nix::ops::BuildMode;
+use crate::nix::refusal;
+use crate::wire::probe::{self, NoReport, Report};
+
+/// Any login shell understands it.
+const SHELL: &str = "/bin/sh -s";
+
+/// What the script said, or why it did not run: a key may allow nothing but a daemon.
+type Looked = Result<Report, NoReport>;
+
+pub(super) async fn capabilities(
+    reach: &Reach,
+    host: &Host,
+    limit: Duration,
+) -> Result<Capabilities, String> {
+    let looked = look(host).await?;
+    let report = looked.clone().unwrap_or_default();
+    not_ourselves(&report, &machine::ids())?;
+    let opened = daemon(reach, host, &report, limit).await;
+    let mut daemon = opened.map_err(|error| no_daemon(host.uri(), &looked, &error))?;
+    trusted(daemon.trust(), &report, host.uri())?;
+    let began = clock::now();
+    daemon.query_valid_paths(&[], false).await.map_err(|error| error.to_string())?;
+    let rtt = began.elapsed();
+    let itself = who_are_you(&mut daemon).await;
+    let version = daemon.daemon_version().map(str::to_owned).or_else(|| report.nix_version.clone());
+    let measured = merge::measured(&report, itself, rtt, clock::unix_seconds());
+    merge::capabilities(&reach.spec, measured, daemon.trust(), version)
+}
+
+/// Runs the script.
+async fn look(host: &Host) -> Result<Looked, String> {
+    let mark = machine::unguessable();
+    let end = format!("\n{mark} end\n");
+    let script = probe::script(&mark);
+    let said = host.run(Lane::Control, SHELL, script.as_bytes(), (end.as_bytes(), probe::LONGEST)).await;
+    let said = said.map_err(|error| error.to_string())?;
+    let (chatter, words) = probe::chatter(&mark, &said.stderr);
+    tracing::debug!(host = host.uri().host, chatter, "probed");
+    match probe::parse(&mark, &said.stdout) {
+        Err(NoReport::NotRun(text)) if text.is_empty() => {
+            Ok(Err(NoReport::NotRun(words.chars().take(500).collect())))
+        }
+        other => Ok(other),
+    }
+}
+
+/// A channel to its daemon: by the daemon's socket where that proves to work, else by its program.
+async fn daemon(
+    reach: &Reach,
+    host: &Host,
+    report: &Report,
+    limit: Duration,
+) -> Result<Lease, CheckoutError> {
+    let pool = reach.pools().control;
+    if let Daemon::Socket(_) = host.daemon() {
+        return pool.checkout().await;
+    }
+    let chosen = !host.uri().remote_program.is_empty() || host.uri().remote_store.is_some();
+    if let Some(path) = report.socket.as_ref().filter(|_| !chosen) {
+        host.use_socket(path);
+        match timeout(limit / 3, pool.checkout()).await {
+            Ok(Ok(daemon)) => return Ok(daemon),
+            Ok(Err(error)) => {
+                tracing::debug!(host = host.uri().host, %error, "no way to the daemon's socket")
+            }
+            Err(_) => tracing::debug!(host = host.uri().host, "no answer by the daemon's socket"),
+        }
+    }
+    host.use_program(report.nix_daemon.as_deref());
+    pool.checkout().await
+}
+
+/// Why nobody answers as a daemon, with what is known about it.
+fn no_daemon(uri: &SshUri, looked: &Looked, error: &CheckoutError) -> String {
+    let CheckoutError::Handshake { .. } = error else { return error.to_string() };
+    let serve = match uri.scheme {
+        SshScheme::SshNg => "",
+        SshScheme::Bare | SshScheme::Ssh => {
+            "; where only `nix-store --serve` is allowed, leave this builder to Nix itself"
+        }
+    };
+    match looked {
+        Err(why) => format!("no nix-daemon answers: {error}; and {why}{serve}"),
+        Ok(report) if report.nix_daemon.is_none() && uri.remote_program.is_empty() => {
+            "there is no nix-daemon: neither on PATH nor where Nix is installed; install Nix there, or name the \
+             program with ?remote-program="
+                .to_owned()
+        }
+        Ok(report) if !report.noise.is_empty() => format!(
+            "its login prints {:?}, which spoils what nix-daemon says; let shells that are not interactive print \
+             nothing",
+            report.noise
+        ),
+        Ok(_) => format!("no nix-daemon answers: {error}{serve}"),
+    }
+}
+
+/// A machine that builds for itself through us would wait for itself.
+fn not_ourselves(
+    report: &Report,
+    (machine_id, boot_id): &(Option<String>, Option<String>),
+) -> Result<(), String> {
+    let same = |theirs: &Option<String>, ours: &Option<String>| theirs.is_some() && theirs == ours;
+    if same(&report.machine_id, machine_id) && same(&report.boot_id, boot_id) {
+        return Err(
+            "it is the very machine that this coordinator runs on (same machine-id, same boot)".to_owned()
+        );
+    }
+    Ok(())
+}
+
+fn trusted(trust: Trust, report: &Report, uri: &SshUri) -> Result<(), String> {
+    if trust != Trust::Untrusted {
+        return Ok(());
+    }
+    let user = report.user.as_deref().or(uri.user.as_deref()).unwrap_or("the user");
+    Err(format!(
+        "its daemon does not trust {user}, and so takes no inputs: add `extra-trusted-users = {user}` to its \
+         /etc/nix/nix.conf (nix.settings.trusted-users on NixOS) and restart its nix-daemon"
+    ))
+}
+
+/// The daemon's own words for its system and features. A daemon that says neither costs nothing but the question.
+async fn who_are_you(daemon: &mut Lease) -> Itself {
+    let (drv, derivation) = refusal::question()?;
+    match daemon.build_derivation(&drv, &derivation, BuildMode::Normal, &mut drop).await {
+        Ok(result) => refusal::answer(&result.error),
+        Err(crate::nix::client::Error::Daemon(error)) => refusal::answer(&error.to_string()),
+        Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_run_of_the_same_machine_is_ourselves() {
+        let ids = |machine: &str, boot: &str| {
+            let id = |text: &str| Some(text.to_owned()).filter(|id| !id.is_empty());
+            (id(machine), id(boot))
+        };
+        let check = |theirs: (&str, &str), ours: (&str, &str)| {
+            let (machine_id, boot_id) = ids(theirs.0, theirs.1);
+            let report = Report { machine_id, boot_id, ..Report::default() };
+            not_ourselves(&report, &ids(ours.0, ours.1)).is_ok()
+        };
+        assert!(!check(("m", "b"), ("m", "b")));
+        assert!(check(("m", "b"), ("m", "c")), "a clone of our disk");
+        assert!(check(("m", "b"), ("n", "b")), "a container beside us");
+        assert!(check(("", ""), ("", "")), "nobody knows");
+    }
+}
