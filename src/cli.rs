@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -39,6 +40,7 @@ Examples:
   muster coordinator --builder nix@far            with one more builder
   muster probe nix@far                            what that one can do
   muster setup                                    make every build of this machine use it
+  muster doctor                                   what is wrong, and how to mend it
   muster status                                   who builds what, and what waits
 
 Exit codes:
@@ -66,6 +68,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Ask builders what they can do, without a coordinator.
     Probe(ProbeArgs),
+    /// Find what is wrong between Nix and its builders, and say how to mend it.
+    Doctor(DoctorArgs),
+    /// Make an ssh key for the builders, and say where its lines belong.
+    Key(KeyArgs),
     /// Check the configuration and print what it means.
     CheckConfig(CheckConfigArgs),
     /// Build a graph with stock Nix on three embedded builders, and kill one of them on the way.
@@ -171,18 +177,62 @@ pub struct SetupArgs {
 }
 
 /// `muster status`
-#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[derive(Debug, Clone, PartialEq, Args)]
 #[command(after_long_help = "\
 Examples:
   muster status
+  muster status --watch
   muster status --json | jq '.builders[] | select(.health != \"healthy\")'")]
 pub struct StatusArgs {
     /// Where the files are.
     #[command(flatten)]
     pub places: Places,
-    /// Print JSON (its \"schema\" is 1).
+    /// Print JSON (its "schema" is 1).
     #[arg(long)]
     pub json: bool,
+    /// Show it again and again until Ctrl-C: in place on a terminal, else one after the other; with --json, one a line.
+    #[arg(short, long)]
+    pub watch: bool,
+    /// How long to wait in between, such as 500ms.
+    #[arg(long, value_name = "TIME", default_value = "2s", requires = "watch", value_parser = interval)]
+    pub interval: Duration,
+}
+
+/// `muster doctor`
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[command(after_long_help = "\
+Examples:
+  muster doctor                         this machine and every builder that is known
+  muster doctor b1 eva@192.0.2.7:2222   these two, known or not
+  muster doctor b1 --pin SHA256:uNiVztksCsDhcc0u9e8BrvA8RE8Il5bXbXwVdGhyR5s
+  muster doctor --json | jq '.subjects[].checks[] | select(.verdict == \"fail\")'
+
+Exit codes: 0 nothing failed (there may be warnings), 1 a check failed, 2 usage or configuration")]
+pub struct DoctorArgs {
+    /// A builder's name, its URI, or anything that ssh knows [default: this machine and all builders].
+    #[arg(value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// Accept the host key of HOST if this is its fingerprint: add it to the known hosts that ssh uses.
+    #[arg(long, value_name = "FINGERPRINT", requires = "hosts")]
+    pub pin: Option<String>,
+    /// Print JSON (its "schema" is 1).
+    #[arg(long)]
+    pub json: bool,
+    /// What the configuration is made of.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `muster key`
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[command(after_long_help = "\
+Examples:
+  muster key
+  muster key --file /root/.ssh/remotebuild")]
+pub struct KeyArgs {
+    /// Where to; nothing is ever overwritten [default: ssh/id_ed25519 beside the configuration].
+    #[arg(long, value_name = "PATH")]
+    pub file: Option<PathBuf>,
 }
 
 /// `muster probe`
@@ -275,6 +325,13 @@ pub struct ConnectArgs {
     /// The coordinator's endpoint [default: the one that LINE names, else the usual one].
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+}
+
+/// A pause that neither keeps the coordinator busy nor the user waiting for ever.
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let bounds = Duration::from_millis(100)..=Duration::from_secs(3600);
+    if bounds.contains(&interval) { Ok(interval) } else { Err("it must be 100ms to 1h".to_owned()) }
 }
 
 impl Cli {

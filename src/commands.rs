@@ -6,6 +6,8 @@ mod completions;
 mod connect;
 mod coordinator;
 mod demo;
+mod doctor;
+mod key;
 mod probe;
 mod setup;
 mod status;
@@ -61,6 +63,8 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Setup(args) => setup::run(&args, environment),
         Command::Status(args) => status::run(&args, environment),
         Command::Probe(args) => probe::run(&args, environment),
+        Command::Doctor(args) => doctor::run(&args, environment),
+        Command::Key(args) => key::run(&args, environment),
         Command::CheckConfig(args) => check_config::run(args, environment),
         Command::Demo(args) => demo::run(&args, environment),
         Command::Completions(args) => completions::run(&args),

@@ -54,6 +54,21 @@ pub struct Environment {
 pub const DEFAULT_ENDPOINT: &str =
     if cfg!(target_os = "macos") { "/var/run/muster/endpoint.sock" } else { "/run/muster/endpoint.sock" };
 
+/// The configuration that is read where none is named.
+pub fn default_file(environment: &Environment) -> Result<PathBuf, ConfigError> {
+    places::default_file(environment)
+}
+
+/// Where the key for builders is made where no place is named.
+pub fn default_key(environment: &Environment) -> Result<PathBuf, ConfigError> {
+    Ok(places::default_file(environment)?.with_file_name("ssh").join("id_ed25519"))
+}
+
+/// Whether ssh can be told this path of a key.
+pub fn key_can_be(path: &Path) -> bool {
+    uri::ssh::can_hold(path)
+}
+
 /// Everything that the coordinator and the other commands are told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {

@@ -26,7 +26,7 @@ mod reach;
 mod roster;
 mod sources;
 pub mod survey;
-mod transport;
+pub mod transport;
 pub(crate) mod upload;
 
 use std::collections::BTreeSet;

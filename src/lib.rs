@@ -18,7 +18,8 @@
 //! | [`nix`] | Nix's formats and worker protocol, over any stream | domain |
 //! | [`wire`] | our own protocols | domain, policy |
 //! | [`config`], [`cli`] | what was typed, and what it means | domain |
-//! | [`render`] | what people read | config, domain, policy |
+//! | [`doctor`] | what is wrong, and the fix: facts in, checks out | config, domain, wire |
+//! | [`render`] | what people read | config, doctor, domain, policy |
 //! | [`edge`] | the world: sockets, processes, files, the clock | all above |
 //! | [`coordinator`], [`connect`] | the two ends of the endpoint | all above |
 //! | [`commands`] | one file per subcommand | everything |
@@ -34,6 +35,7 @@ pub mod commands;
 pub mod config;
 pub mod connect;
 pub mod coordinator;
+pub mod doctor;
 pub mod domain;
 #[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "the edge is what touches the world")]
 pub mod edge;

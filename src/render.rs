@@ -3,7 +3,9 @@
 
 pub mod config;
 pub mod diff;
+pub mod doctor;
 mod duration;
+pub mod key;
 pub mod probe;
 pub mod status;
 

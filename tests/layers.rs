@@ -16,18 +16,31 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire", &["domain", "policy"]),
     ("cli", &[]),
     ("config", &["cli", "domain"]),
-    ("render", &["config", "domain", "policy"]),
-    ("edge", &["cli", "config", "domain", "nix", "policy", "wire"]),
+    ("doctor", &["config", "domain", "wire"]),
+    ("render", &["config", "doctor", "domain", "policy"]),
+    ("edge", &["cli", "config", "doctor", "domain", "nix", "policy", "wire"]),
     ("coordinator", &["config", "domain", "edge", "nix", "policy", "render", "wire"]),
     ("connect", &["config", "domain", "edge", "nix", "wire"]),
     (
         "commands",
-        &["cli", "config", "connect", "coordinator", "domain", "edge", "nix", "policy", "render", "wire"],
+        &[
+            "cli",
+            "config",
+            "connect",
+            "coordinator",
+            "doctor",
+            "domain",
+            "edge",
+            "nix",
+            "policy",
+            "render",
+            "wire",
+        ],
     ),
 ];
 
 /// Layers that never touch the world.
-const PURE: &[&str] = &["domain", "nix", "policy", "wire", "cli", "render"];
+const PURE: &[&str] = &["domain", "nix", "policy", "wire", "cli", "doctor", "render"];
 
 /// What touches the world.
 const WORLD: &[&str] = &[

@@ -1,5 +1,7 @@
 //! `muster status`
 
+mod watch;
+
 use std::time::Duration;
 
 use super::{Failure, block_on, print};
@@ -15,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) fn run(args: &StatusArgs, environment: &Environment) -> Result<(), Failure> {
     let settings = Settings { places: args.places.clone(), ..Settings::default() };
     let control = Config::load(&settings, environment)?.control;
+    if args.watch {
+        return block_on(watch::watch(args, environment, &control));
+    }
     let snapshot = block_on(ask(&control))?;
     if args.json {
         let text = render::status::json(&snapshot).map_err(|error| Failure::Failed(error.into()))?;
@@ -24,15 +29,19 @@ pub(super) fn run(args: &StatusArgs, environment: &Environment) -> Result<(), Fa
     }
 }
 
-/// Asks the user's own coordinator, or else the system's.
 async fn ask(control: &Control) -> Result<Snapshot, Failure> {
-    let mut reached = edge::control::status(&control.socket, PATIENCE).await;
-    if let (Err(ControlError::Io(_)), Some(fallback)) = (&reached, &control.fallback) {
-        reached = edge::control::status(fallback, PATIENCE).await.or(reached);
-    }
-    reached.map_err(|error| {
+    reach(control).await.map_err(|error| {
         let socket = control.socket.display();
         let message = format!("cannot reach the coordinator at {socket}: {error}");
         Failure::NoCoordinator(anyhow::anyhow!("{message}; is `muster coordinator` running?"))
     })
+}
+
+/// Asks the user's own coordinator, or else the system's.
+async fn reach(control: &Control) -> Result<Snapshot, ControlError> {
+    let mut reached = edge::control::status(&control.socket, PATIENCE).await;
+    if let (Err(ControlError::Io(_)), Some(fallback)) = (&reached, &control.fallback) {
+        reached = edge::control::status(fallback, PATIENCE).await.or(reached);
+    }
+    reached
 }

@@ -23,16 +23,19 @@ pub(super) fn of_builder(
     tracker: &TaskTracker,
 ) -> Transport {
     match &builder.uri {
-        BuilderUri::Process { root, program } => {
-            let program = program.as_ref().unwrap_or(&config.nix_daemon).clone();
-            Transport::Process(DaemonProcess { program, store: Some(store_below(root)) })
-        }
+        BuilderUri::Process { root, program } => of_process(config, root, program.as_deref()),
         BuilderUri::Ssh(uri) => {
             let sockets = Arc::clone(ssh_sockets);
             let host = Host::new(uri.clone(), sockets, patience(&config.timeouts), tracker.clone());
             Transport::Ssh(host, Lane::Control)
         }
     }
+}
+
+/// How an embedded builder is reached.
+pub fn of_process(config: &Config, root: &Path, program: Option<&Path>) -> Transport {
+    let program = program.unwrap_or(&config.nix_daemon).to_owned();
+    Transport::Process(DaemonProcess { program, store: Some(store_below(root)) })
 }
 
 fn patience(timeouts: &Timeouts) -> Patience {
@@ -45,7 +48,7 @@ pub(super) fn store_below(root: &Path) -> String {
 }
 
 /// How the local store is reached.
-pub(super) fn of_local_store(config: &Config) -> Transport {
+pub fn of_local_store(config: &Config) -> Transport {
     let process = |store| Transport::Process(DaemonProcess { program: config.nix_daemon.clone(), store });
     match &config.local_store {
         LocalStore::Daemon => Transport::Socket(DAEMON_SOCKET.into()),

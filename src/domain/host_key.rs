@@ -38,6 +38,11 @@ impl HostKey {
         }
     }
 
+    /// What kind of key, such as `ssh-ed25519`.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
     /// As `ssh-keygen -l` shows it.
     pub fn fingerprint(&self) -> String {
         format!("SHA256:{}", data_encoding::BASE64_NOPAD.encode(&Sha256::digest(&self.blob)))

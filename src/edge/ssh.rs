@@ -11,7 +11,7 @@
 //! and more of them once it carries as many sessions as a server allows. Masters are connected one after the other,
 //! die with us however we die, and are never the user's own. Deliberately absent: a connection without a master.
 
-mod command;
+pub(in crate::edge) mod command;
 mod dir;
 mod master;
 mod mux;

@@ -24,6 +24,11 @@ pub fn json(snapshot: &Snapshot) -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(snapshot)
 }
 
+/// The same on one line.
+pub fn json_line(snapshot: &Snapshot) -> Result<String, serde_json::Error> {
+    serde_json::to_string(snapshot)
+}
+
 /// The snapshot as people read it, fitted into `width` columns where there is one.
 pub fn table(snapshot: &Snapshot, width: Option<u16>) -> String {
     let builders = builders(snapshot, width);

@@ -1,0 +1,64 @@
+//! Which builders are asked.
+
+use std::collections::BTreeSet;
+
+use super::Failure;
+use crate::config::{Builder, BuilderUri, Config};
+use crate::coordinator::MachinesSource;
+use crate::domain::{BuilderName, BuilderSpec};
+use crate::edge::discover::machines::look;
+
+/// A builder, as the user named it.
+pub struct Target {
+    /// In the user's words.
+    pub name: String,
+    /// What is known of it.
+    pub builder: Builder,
+}
+
+/// The builders of that name, or with that URI; with no word at all, all that are known.
+pub fn targets(words: &[String], config: &Config, source: &MachinesSource) -> Result<Vec<Target>, Failure> {
+    let known = known(config, source);
+    if words.is_empty() {
+        let target = |builder: Builder| Target { name: builder.spec.name.to_string(), builder };
+        return Ok(known.into_iter().map(target).collect());
+    }
+    let mut seen = BTreeSet::new();
+    let words = words.iter().filter(|word| seen.insert(word.as_str()));
+    words.map(|word| target(word, &known)).collect()
+}
+
+/// The configuration's, and those of machines lines where they are a source.
+fn known(config: &Config, source: &MachinesSource) -> Vec<Builder> {
+    let mut known = config.builders.clone();
+    if source.adopt {
+        known.extend(look(source).adopted);
+    }
+    known
+}
+
+fn target(word: &str, known: &[Builder]) -> Result<Target, Failure> {
+    let named =
+        known.iter().find(|builder| builder.spec.name.as_str() == word || builder.uri.to_string() == word);
+    let builder = match named {
+        Some(builder) => builder.clone(),
+        None => of_uri(word)?,
+    };
+    Ok(Target { name: word.to_owned(), builder })
+}
+
+/// A builder of which nothing is said but how it is reached.
+fn of_uri(word: &str) -> Result<Builder, Failure> {
+    let uri = BuilderUri::parse(word).map_err(|error| Failure::Usage(error.into()))?;
+    let name = BuilderName::parse(uri.default_name()).map_err(|error| Failure::Usage(error.into()))?;
+    let spec = BuilderSpec {
+        name,
+        systems: None,
+        features: None,
+        mandatory: BTreeSet::new(),
+        slots: None,
+        speed_factor: None,
+        labels: BTreeSet::new(),
+    };
+    Ok(Builder { spec, uri })
+}
