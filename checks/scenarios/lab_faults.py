@@ -18,7 +18,7 @@ def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:
     with subtest("a killed process closes its connections"):
         connection = localmachine.spawn(f"{SSH} sleep 100")
         localmachine.wait_until_succeeds(f"[ $({ESTABLISHED}) = 1 ]")
-        b1.succeed("pkill -KILL -f 'sshd.*[r]emotebuild'")
+        b1.wait_until_succeeds("pkill -KILL -f 'sshd.*[r]emotebuild'")
         assert connection.wait(5)[0] == 255
 
     with subtest("a crash closes none: the peer sees nothing"):

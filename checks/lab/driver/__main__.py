@@ -12,7 +12,7 @@ from types import FrameType, ModuleType
 
 from .driver import Driver, REPOSITORY
 from .nodes import Versions
-from .plan import load
+from .plan import SCENARIOS, load
 
 KEPT_HINT = "to look around from outside: nsenter --all --target $(pgrep -of 'lab/init {run} {name}$') bash"
 
@@ -28,7 +28,7 @@ def main() -> int:
         script(scenario, driver)
     except BaseException:
         status = 1
-        driver.log.say(traceback.format_exc())
+        driver.log.say(where())
     signal.alarm(0)
     if arguments.keep:
         wait_for_enter(driver, arguments.run)
@@ -57,6 +57,15 @@ def script(scenario: ModuleType, driver: Driver) -> None:
     driver.log.say("; ".join(f"{node.name} has Nix {node.nix}" for node in driver.nodes))
     machines = {name: driver.machines[name] for name in inspect.signature(scenario.script).parameters}
     scenario.script(**machines)
+
+
+def where() -> str:
+    """The exception at hand, with the scenario's own lines; all lines if it broke elsewhere."""
+    kind, error, trace = sys.exc_info()
+    frames = [frame for frame in traceback.extract_tb(trace) if frame.filename.startswith(str(SCENARIOS))]
+    if not frames:
+        return traceback.format_exc()
+    return "".join(traceback.format_list(frames) + traceback.format_exception_only(kind, error))
 
 
 def limit(seconds: int) -> None:

@@ -7,6 +7,7 @@ import select
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Sequence
 
@@ -68,23 +69,24 @@ class Machine(Shell):
     def crash(self) -> None:
         """Power failure: the link goes first, so that nobody hears a last word."""
         self._log.say(f"{self.name}: crash")
-        self._network.link(self.node, up=False)
         self._end()
 
     def shutdown(self) -> None:
         """The processes are asked to end, and their connections are closed."""
         self._log.say(f"{self.name}: shutdown")
-        self.execute("kill -TERM -1; sleep 0.3", timeout=5)
+        self.execute("kill -TERM -1", timeout=5)
+        time.sleep(0.3)
         self._end()
 
     def _end(self) -> None:
         process, self._process = self._process, None
         if process is None:
             return
+        if self._init:
+            self._network.unplug(self.node)
         os.kill(self._init or process.pid, signal.SIGKILL)
         self._init = 0
         process.wait(10)
-        self._network.unplug(self.node)
 
     def _hear(self, word: str) -> None:
         assert self._process and self._process.stdout

@@ -1,7 +1,7 @@
 """The bridge, the cables and their faults, all in the box's own network namespace.
 
 A machine's cable is a pair of virtual interfaces: `eth0` inside, and a port of the bridge `lab`. A delayed machine's
-port is in the bridge `far` instead, and the delay line joins the two bridges.
+port is in the bridge `far` instead, and the delay line joins the two bridges. `nowhere` is a bridge that joins nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ class Network:
     """The network that all machines of a scenario are on."""
 
     def __init__(self) -> None:
-        ip("link set lo up", "link add lab type bridge", "link set lab up", "link add far type bridge", "link set far up")
+        for bridge in ("lab", "far", "nowhere"):
+            ip(f"link add {bridge} type bridge", f"link set {bridge} up")
         self._line: subprocess.Popen[str] | None = None
         self._far: set[str] = set()
 
@@ -28,19 +29,20 @@ class Network:
         port = port_of(node)
         ip(
             f"link add {port} type veth peer name eth0 address {node.mac} netns {pid}",
-            f"link set {port} master {'far' if node.name in self._far else 'lab'} up",
+            f"link set {port} master {self._bridge(node)} up",
         )
 
     def unplug(self, node: Node) -> None:
-        ip(f"link del {port_of(node)}")
+        port = port_of(node)
+        ip(f"link set {port} down", f"link del {port}")
 
     def link(self, node: Node, up: bool) -> None:
         """The port's link; the machine sees its carrier go."""
         ip(f"link set {port_of(node)} {'up' if up else 'down'}")
 
     def forward(self, node: Node, on: bool) -> None:
-        """Whether the bridge forwards anything from and to that port; the machine sees no difference."""
-        ip(f"link set {port_of(node)} type bridge_slave state {3 if on else 0}")
+        """Whether its cable leads anywhere; the machine sees no difference."""
+        ip(f"link set {port_of(node)} master {self._bridge(node) if on else 'nowhere'}")
 
     def delay(self, rtt_ms: float, *nodes: Node) -> None:
         """Round trips between these machines and all others take `rtt_ms` from now on."""
@@ -52,6 +54,9 @@ class Network:
         for node in nodes:
             self._far.add(node.name)
             ip(f"link set {port_of(node)} master far")
+
+    def _bridge(self, node: Node) -> str:
+        return "far" if node.name in self._far else "lab"
 
 
 def delay_line() -> subprocess.Popen[str]:
