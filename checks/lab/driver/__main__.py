@@ -22,7 +22,7 @@ def main() -> int:
     scenario = load(arguments.scenario)
     versions = Versions(*arguments.versions)
     driver = Driver(scenario.nodes, versions, arguments.run, arguments.logs, arguments.muster, arguments.loud)
-    limit(int(getattr(scenario, "seconds", 120)))
+    limit(int(getattr(scenario, "limit_seconds", 120)))
     status = 0
     try:
         script(scenario, driver)

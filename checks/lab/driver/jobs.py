@@ -66,7 +66,7 @@ def in_box(job: Job, logs: Path, options: Options) -> int:
     words += ["--versions", job.versions.coordinator, job.versions.builder, job.versions.access]
     words += ["--loud"] * options.loud + ["--keep"] * options.keep
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "checks/lab"), "PYTHONDONTWRITEBYTECODE": "1"}
-    limit = None if options.keep else 60 + int(getattr(load(job.scenario), "seconds", 120))
+    limit = None if options.keep else 60 + int(getattr(load(job.scenario), "limit_seconds", 120))
     with (logs / "box.log").open("wb") as said:
         stderr = None if options.loud or options.keep else said
         box = subprocess.Popen([str(word) for word in words], env=env, stdout=said, stderr=stderr, stdin=None if options.keep else subprocess.DEVNULL)
