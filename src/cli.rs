@@ -69,6 +69,9 @@ pub enum Command {
     /// Join Nix and the coordinator; stock Nix starts this itself.
     #[command(hide = true)]
     Connect(ConnectArgs),
+    /// Run one part by itself, to be measured.
+    #[command(hide = true)]
+    Bench(BenchArgs),
 }
 
 /// Where the files are.
@@ -163,6 +166,28 @@ pub struct CompletionsArgs {
     /// Which shell.
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+/// `muster bench`
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct BenchArgs {
+    /// Which part.
+    #[command(subcommand)]
+    pub command: BenchCommand,
+}
+
+/// What can be measured by itself.
+#[derive(Debug, Clone, Subcommand, PartialEq)]
+pub enum BenchCommand {
+    /// Copy a store path and its closure the way a build's inputs go to a builder.
+    Copy {
+        /// The store that has it, such as local?root=/srv/a.
+        from: String,
+        /// The store to copy it to.
+        to: String,
+        /// The store path.
+        path: String,
+    },
 }
 
 /// `muster connect`, or `muster --stdio [--store LINE]` as stock Nix says it.

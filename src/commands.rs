@@ -1,5 +1,6 @@
 //! One module per subcommand, and what their failures mean to the caller's shell.
 
+mod bench;
 mod check_config;
 mod completions;
 mod connect;
@@ -60,6 +61,7 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args, environment),
         Command::Completions(args) => completions::run(&args),
         Command::Connect(args) => connect::run(&args, environment),
+        Command::Bench(args) => bench::run(&args),
     }
 }
 

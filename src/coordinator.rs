@@ -10,16 +10,17 @@ mod driver;
 mod endpoint;
 mod feed;
 mod job;
+mod kept;
 mod lines;
-mod local;
+pub(crate) mod local;
 mod narration;
 mod probe;
 mod reach;
 mod transport;
-mod upload;
+pub(crate) mod upload;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -51,6 +52,9 @@ struct World {
     store_dir: StoreDir,
     local: local::LocalStore,
     spool: Spool,
+    kept: kept::Kept,
+    /// All builders, for those who ask them all.
+    reaches: Mutex<Vec<Arc<reach::Reach>>>,
     /// The users who may use the endpoint.
     allowed: BTreeSet<u32>,
     tracker: TaskTracker,

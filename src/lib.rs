@@ -1,4 +1,30 @@
 //! muster turns any machines you can reach into one Nix build cluster.
+//!
+//! ```text
+//!  sources ──> fleet ──> probe ──> health ─┐
+//!                                          v
+//!                                    ┌───────────┐   attempts    ┌─────────┐  channels to nix-daemon
+//!  stock nix ── worker protocol ───> │coordinator│ ────────────> │ builder │
+//!    (hook, by `connect`)    <────── │  policy   │ <──────────── │         │
+//!                              logs, └───────────┘  outputs      └─────────┘
+//!                              outputs     │
+//!                                          └─> status
+//! ```
+//!
+//! | layer | what it is | what it may know |
+//! |---|---|---|
+//! | [`domain`] | nouns, no decisions | nothing |
+//! | [`policy`] | decisions: `State::step(event, now) -> effects` | domain |
+//! | [`nix`] | Nix's formats and worker protocol, over any stream | domain |
+//! | [`wire`] | our own protocols | domain, policy |
+//! | [`config`], [`cli`] | what was typed, and what it means | domain |
+//! | [`render`] | what people read | config, domain, policy |
+//! | [`edge`] | the world: sockets, processes, files, the clock | all above |
+//! | [`coordinator`], [`connect`] | the two ends of the endpoint | all above |
+//! | [`commands`] | one file per subcommand | everything |
+//!
+//! Imports go one way, and `tests/layers.rs` reads them all. Data flows one way, too: whatever happens becomes a variant
+//! of [`policy::Event`]; one loop owns the [`policy::State`] and carries out the effects of each step.
 
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_types))]

@@ -4,13 +4,15 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use support::stage::MUSTER;
-use support::{Drv, PATIENCE, Stage, proc};
+use support::{Drv, PATIENCE, Stage, proc, wait_for};
 
 /// More than a coordinator with two builders and a few builds ever needs.
 const ENOUGH_KIB: u64 = 64 << 10;
@@ -154,17 +156,24 @@ fn nonsense_on_the_control_socket_is_answered_or_closed() {
 
 /// What stock Nix would be told by its line's program, were it to speak like that.
 fn connect_with(stage: &Stage, bytes: &[u8]) -> (Option<i32>, Vec<u8>, String) {
-    let mut command = stage.command(MUSTER);
+    connect_by(stage.command(MUSTER), stage, bytes)
+}
+
+fn connect_by(mut command: Command, stage: &Stage, bytes: &[u8]) -> (Option<i32>, Vec<u8>, String) {
     command.args(["connect", "--stdio", "--socket"]).arg(stage.endpoint());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it starts");
     let mut stdin = child.stdin.take().expect("piped");
     // It may end before it has read everything.
     let _ = stdin.write_all(bytes);
+    let ended = wait_for("connect ends by itself", PATIENCE, || child.try_wait().expect("our child"));
     drop(stdin);
-    let output = child.wait_with_output().expect("it ends");
-    (output.status.code(), output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
+    let output = child.wait_with_output().expect("it has ended");
+    (ended.code(), output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
 }
+
+const MAGIC: u64 = 0x6e69_7863;
+const VERSION: u64 = 1 << 8 | 35;
 
 fn words(words: &[u64]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
@@ -172,8 +181,6 @@ fn words(words: &[u64]) -> Vec<u8> {
 
 #[test]
 fn a_client_of_connect_that_talks_nonsense_is_told_so() {
-    const MAGIC: u64 = 0x6e69_7863;
-    const VERSION: u64 = 1 << 8 | 35;
     nobody_else_notices(|stage| {
         let (code, _, said) = connect_with(stage, b"SSH-2.0-OpenSSH_9.9\r\n");
         assert_eq!(code, Some(1), "{said}");
@@ -187,5 +194,24 @@ fn a_client_of_connect_that_talks_nonsense_is_told_so() {
         let (_, answer, said) = connect_with(stage, &words(&[MAGIC, VERSION, 0, 0, 4711]));
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.contains("invalid operation") && answer.contains("4711"), "{answer} {said}");
+    });
+}
+
+#[test]
+fn a_user_who_may_not_use_the_endpoint_is_told_who_may() {
+    nobody_else_notices(|stage| {
+        if !rustix::process::geteuid().is_root() {
+            return println!("skipped: takes root to become somebody else");
+        }
+        for dir in [stage.path("."), stage.path("run")] {
+            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("ours");
+        }
+        let mut command = stage.command(MUSTER);
+        command.uid(1000).gid(1000);
+        // A good request, and a bad one that ends the connection.
+        let requests = words(&[MAGIC, VERSION, 0, 0, 31, 0, 0, 31, u64::MAX]);
+        let (_, answer, said) = connect_by(command, stage, &requests);
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains("only root and the coordinator's own user"), "{answer} {said}");
     });
 }

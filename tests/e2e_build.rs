@@ -108,10 +108,57 @@ fn a_real_failure_is_reported_once_with_the_builder_s_words_and_not_tried_again(
     let outcome = stage.build(&[Drv::new("broken", "echo no such luck; exit 7")]).wait().fails();
     let by = stage.faults.builds_of("broken");
     assert_eq!(by.len(), 1, "it was tried again");
-    outcome.says_once(&[&format!("on {}", by[0]), "exit code 7"]);
+    outcome.says_once(&[&format!("on {}: ", by[0])]);
+    outcome.says_once(&["exit code 7"]);
     outcome.says_once(&["broken> no such luck"]);
     let totals = stage.status().totals;
     assert_eq!((totals.succeeded, totals.failed, totals.repeated), (0, 1, 0));
+}
+
+#[test]
+fn a_fixed_output_with_another_hash_is_the_derivation_s_own_failure() {
+    let Some(stage) = Stage::of(2, 1) else { return };
+    let fixed = Drv::new("fixed", "printf other > $out")
+        .with("outputHashMode", "\"flat\"")
+        .with("outputHashAlgo", "\"sha256\"")
+        .with("outputHash", "\"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\"");
+    let outcome = stage.build(&[fixed]).wait().fails();
+    assert!(outcome.terminal.contains("hash mismatch"), "{}", outcome.terminal);
+    assert_eq!(stage.faults.builds_of("fixed").len(), 1);
+}
+
+#[test]
+fn keep_going_builds_what_does_not_depend_on_the_failure() {
+    let Some(stage) = Stage::of(2, 1) else { return };
+    let drvs = [
+        Drv::new("bad", "exit 3"),
+        Drv::new("below", "echo > $out").with("inputs", "[ bad ]"),
+        Drv::new("good", "sleep 1; echo good > $out"),
+    ];
+    let lines = format!("@{}", stage.machines_file().display());
+    stage.build_with(&drvs, &lines, &["--keep-going"]).wait().fails();
+    assert_eq!(stage.text("good"), "good\n");
+    assert_eq!(stage.faults.builds_of("bad").len(), 1);
+}
+
+#[test]
+fn a_rebuild_is_really_built_again_and_compared() {
+    let Some(stage) = Stage::of(1, 1) else { return };
+    let drvs = [Drv::new("same", "echo same > $out"), Drv::new("dice", "head -c 20 /dev/urandom > $out")];
+    stage.build(&drvs).wait().succeeds();
+    let lines = format!("@{}", stage.machines_file().display());
+    let outcome = stage
+        .build_with(&drvs, &lines, &["--rebuild", "--keep-going"])
+        .wait_within(Duration::from_secs(30))
+        .fails();
+    if outcome.terminal.contains("local builds are disabled") {
+        return println!("skipped: this Nix hands no rebuild to anybody");
+    }
+    for name in ["same", "dice"] {
+        assert_eq!(stage.faults.builds_of(name).len(), 2, "{name}");
+    }
+    let reports = outcome.lines_with(&["determin"]);
+    assert!(!reports.is_empty() && reports.iter().all(|line| line.contains("-dice")), "{}", outcome.terminal);
 }
 
 #[test]
@@ -173,10 +220,27 @@ fn two_clients_with_stores_of_their_own_build_the_same_thing_once() {
     let drv = Drv::new("shared", "echo seen; sleep 1; echo > $out");
     let mut first = stage.build(std::slice::from_ref(&drv));
     first.prints("seen");
-    let second = stage.build(&[drv]);
+    let second = stage.build_in("other", &[drv]);
     first.wait().succeeds();
     second.wait().succeeds();
+    assert!(stage.output("client", "shared").is_some() && stage.output("other", "shared").is_some());
     assert_eq!(stage.faults.builds_of("shared").len(), 1);
+}
+
+#[test]
+#[ignore = "takes the throw-away store of a root file system"]
+fn through_the_nix_daemon_it_is_all_the_same_for_anybody() {
+    let Some(stage) = Stage::behind_daemon(2, 2) else { return };
+    let outcome = stage.build(&graph(6, "sleep 0.1")).wait().succeeds();
+    (0..6).for_each(|n| assert_eq!(stage.text(&format!("d{n}")), text(n)));
+    outcome.says_once(&["d0> line of d0"]);
+    assert_eq!(stage.status().totals.succeeded, 6);
+
+    let mut client = stage.build(&[Drv::new("endless", "echo seen; sleep 1000; echo > $out")]);
+    client.prints("seen");
+    client.interrupt();
+    let gone = || stage.build_processes().is_empty() && stage.status().builds.is_empty();
+    wait_until("the build is cancelled", Duration::from_secs(1), gone);
 }
 
 #[test]

@@ -89,8 +89,13 @@ fn killed_while_a_build_is_queued() {
 /// Nobody takes its place: what the client needs, it must have.
 fn outputs_outlive_the_coordinator(script: &str, bytes: usize) {
     let Some(mut stage) = Stage::of(1, 1) else { return };
-    let script = format!("echo seen; sleep 1; {script}");
-    let mut client = stage.build(&[Drv::new("kept", &script)]);
+    let client = held_until_the_coordinator_is_dead(&mut stage, Drv::new("kept", script));
+    client.wait().succeeds();
+    assert_eq!(stage.text("kept").len(), bytes);
+}
+
+fn held_until_the_coordinator_is_dead(stage: &mut Stage, drv: Drv) -> Client {
+    let mut client = stage.build(&[drv]);
     client.prints("seen");
     let hooks = client.hooks();
     assert!(!hooks.is_empty(), "no hook");
@@ -99,8 +104,7 @@ fn outputs_outlive_the_coordinator(script: &str, bytes: usize) {
     wait_until("connect holds the outputs", PATIENCE, || client.connects().iter().all(|it| idle(it.pid)));
     stage.kill_coordinator();
     hooks.iter().for_each(|hook| proc::signal(hook.pid, Signal::CONT));
-    client.wait().succeeds();
-    assert_eq!(stage.text("kept").len(), bytes);
+    client
 }
 
 /// Whether a process sleeps, twice in a row.
@@ -113,12 +117,26 @@ fn idle(pid: i32) -> bool {
 
 #[test]
 fn killed_between_the_success_and_the_copying_of_small_outputs() {
-    outputs_outlive_the_coordinator("echo small > $out", 6);
+    outputs_outlive_the_coordinator("echo seen; sleep 1; echo small > $out", 6);
 }
 
 #[test]
 fn killed_between_the_success_and_the_copying_of_large_outputs() {
-    outputs_outlive_the_coordinator("head -c 9000000 /dev/zero > $out", 9_000_000);
+    outputs_outlive_the_coordinator("echo seen; sleep 1; head -c 9000000 /dev/zero > $out", 9_000_000);
+}
+
+/// Nix 2.26 comes back for each output with a new connection, and may find another coordinator.
+#[test]
+fn killed_between_the_success_and_the_copying_of_several_outputs() {
+    let Some(mut stage) = Stage::of(2, 1) else { return };
+    let drv = Drv::new("kept", "echo seen; sleep 1; for o in $out $b $c; do echo $o > $o; done");
+    let client = held_until_the_coordinator_is_dead(&mut stage, drv.with("outputs", r#"[ "out" "b" "c" ]"#));
+    stage.start_coordinator();
+    client.wait().succeeds();
+    for name in ["kept", "kept-b", "kept-c"] {
+        assert!(stage.text(name).ends_with(&format!("-{name}\n")));
+    }
+    assert_eq!(stage.faults.builds_of("kept").len(), 1);
 }
 
 #[test]
@@ -163,6 +181,22 @@ fn a_client_that_comes_before_the_coordinator_waits_for_it() {
     stage.start_coordinator();
     client.wait().succeeds();
     assert_eq!(stage.text("late"), "late\n");
+}
+
+#[test]
+fn a_coordinator_that_rests_for_a_while_is_waited_for_and_hinders_no_ctrl_c() {
+    let Some(stage) = Stage::of(1, 2) else { return };
+    let mut client = stage.build(&[Drv::new("patient", "echo seen; sleep 1; echo 1 > $out")]);
+    let mut impatient = stage.build(&[Drv::new("impatient", "echo seen; sleep 1000; echo > $out")]);
+    client.prints("seen");
+    impatient.prints("seen");
+    proc::signal(stage.coordinator_pid(), Signal::STOP);
+    impatient.interrupt();
+    assert_ne!(impatient.wait_within(SOON).code, Some(0));
+    std::thread::sleep(Duration::from_secs(1));
+    proc::signal(stage.coordinator_pid(), Signal::CONT);
+    client.wait().succeeds();
+    wait_until("nothing is left", SOON, || stage.build_processes().is_empty());
 }
 
 /// A client with a build that runs, and perhaps cannot move.

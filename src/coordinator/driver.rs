@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
@@ -47,12 +47,12 @@ pub enum RunError {
     #[error("cannot make a machines line: {0}")]
     Line(#[from] BadEndpoint),
     /// A file for Nix or for `connect` cannot be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {why}", path.display())]
     File {
         /// Which file.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        why: std::io::Error,
     },
 }
 
@@ -85,7 +85,9 @@ impl World {
         let pool = Pool::new(transport, store_dir.clone(), config.timeouts.connect, tracker.clone());
         let spool = Spool::new(&config.limits.spool_dir, config.limits.memory_output);
         let allowed = users::allowed(&config.endpoint.allow);
-        Arc::new(Self { config, store_dir, local: LocalStore::new(pool), spool, allowed, tracker, news })
+        let (kept, reaches) = Default::default();
+        let local = LocalStore::new(pool);
+        Arc::new(Self { config, store_dir, local, spool, kept, reaches, allowed, tracker, news })
     }
 }
 
@@ -208,7 +210,9 @@ impl Driver {
             world.config.timeouts.connect,
             world.tracker.clone(),
         );
-        self.reaches.insert(builder.spec.name.clone(), Arc::new(reach));
+        let reach = Arc::new(reach);
+        world.reaches.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&reach));
+        self.reaches.insert(builder.spec.name.clone(), reach);
         self.step(Event::Found(builder.spec.clone()))
     }
 
@@ -334,7 +338,7 @@ impl Driver {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), RunError> {
-    files::replace(path, text).map_err(|source| RunError::File { path: path.to_owned(), source })
+    files::replace(path, text).map_err(|why| RunError::File { path: path.to_owned(), why })
 }
 
 fn settings(config: &Config) -> Settings {

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::feed::{Ending, Feed, Told};
 use super::job::Job;
 use super::local::LocalError;
-use super::{News, World};
+use super::{News, World, kept};
 use crate::domain::{BasicDerivation, BuildResult, BuildStatus, Client, RequestId, StorePath};
 use crate::edge::link::{LinkError, LinkReader, LinkWriter, split};
 use crate::edge::pool::Lease;
+use crate::edge::spool::Nar;
 use crate::nix::client::Error;
 use crate::nix::handshake::Version;
 use crate::nix::ops::{Op, Reply, Request, Stream};
@@ -199,6 +200,7 @@ impl Session {
                 }
                 Told::Ending(Ending::Impossible(text)) => return self.error(&text).await,
                 Told::Ending(Ending::Result(result, outputs)) => {
+                    self.world.kept.keep(self.hello.processes.hook, &outputs);
                     for output in outputs {
                         let unit = Unit::Output(wire::encode(&output.info, &self.dialect));
                         self.writer.send_with(&unit, output.nar.as_fd()).await?;
@@ -250,6 +252,11 @@ impl Session {
         let Request::NarFromPath { path } = request else {
             return self.error(&format!("muster: the endpoint does not serve {}", request.name())).await;
         };
+        if self.hello.build_hook
+            && let Some(nar) = kept::output(&self.world, self.hello.processes.hook, path).await
+        {
+            return self.send_nar(&nar).await;
+        }
         let (mut nar, mut sink) = tokio::io::duplex(DATA_CHUNK);
         let (local, path, limit) = (&self.world.local, path.clone(), self.world.config.limits.max_nar);
         let read = async move {
@@ -265,6 +272,16 @@ impl Session {
             Ok(()) => Ok(self.writer.send(&Unit::End).await?),
             Err(error) => self.error(&format!("muster: {error}")).await,
         }
+    }
+
+    async fn send_nar(&mut self, nar: &Nar) -> Result<(), SessionError> {
+        let mut chunk = vec![0; DATA_CHUNK];
+        let mut at = 0;
+        while let read @ 1.. = nar.read_at(&mut chunk, at)? {
+            self.writer.send(&Unit::Data(chunk[..read].to_vec())).await?;
+            at += read as u64;
+        }
+        Ok(self.writer.send(&Unit::End).await?)
     }
 
     /// Makes this connection a pipe between the client and the local daemon, for an operation whose end only they

@@ -36,20 +36,20 @@ pub struct Channel {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The program could not be started.
-    #[error("cannot start {program}: {source}")]
+    #[error("cannot start {program}: {why}")]
     Spawn {
         /// Which program.
         program: String,
         /// Why not.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// Nobody answers at the socket.
-    #[error("cannot connect to {}: {source}", path.display())]
+    #[error("cannot connect to {}: {why}", path.display())]
     Connect {
         /// Which socket.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        why: std::io::Error,
     },
 }
 
@@ -60,7 +60,7 @@ impl Transport {
             Transport::Process(daemon) => daemon.open(tracker),
             Transport::Socket(path) => {
                 let stream = UnixStream::connect(path).await;
-                let stream = stream.map_err(|source| OpenError::Connect { path: path.clone(), source })?;
+                let stream = stream.map_err(|why| OpenError::Connect { path: path.clone(), why })?;
                 let (reader, writer) = stream.into_split();
                 Ok(Channel { reader: Box::new(reader), writer: Box::new(writer), child: None })
             }

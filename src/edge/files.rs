@@ -22,19 +22,19 @@ pub enum FilesError {
         pid: String,
     },
     /// A file or directory cannot be made.
-    #[error("cannot {what} {}: {source}", path.display())]
+    #[error("cannot {what} {}: {why}", path.display())]
     Io {
         /// What was tried.
         what: &'static str,
         /// Which file.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
 }
 
 fn at<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> FilesError + 'a {
-    move |source| FilesError::Io { what, path: path.to_owned(), source }
+    move |why| FilesError::Io { what, path: path.to_owned(), why }
 }
 
 /// Makes a directory, and what lies above it, with `mode`; one that is there keeps its own.
@@ -61,7 +61,7 @@ pub fn lock_runtime(dir: &Path) -> Result<RuntimeLock, FilesError> {
             let _ = file.take(20).read_to_string(&mut pid);
             return Err(FilesError::InUse { path: dir.to_owned(), pid: pid.trim().to_owned() });
         }
-        Err(TryLockError::Error(source)) => return Err(at("lock", &path)(source)),
+        Err(TryLockError::Error(why)) => return Err(at("lock", &path)(why)),
     }
     let write = |file: &mut File| file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     write(&mut file).map_err(at("write", &path))?;

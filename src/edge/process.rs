@@ -33,7 +33,7 @@ impl DaemonProcess {
         let mut child = self
             .command()
             .spawn()
-            .map_err(|source| OpenError::Spawn { program: self.program.display().to_string(), source })?;
+            .map_err(|why| OpenError::Spawn { program: self.program.display().to_string(), why })?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let said = Said::default();
         if let Some(stderr) = stderr {

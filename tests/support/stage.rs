@@ -41,6 +41,9 @@ retry_min = \"100ms\"
 retry_max = \"400ms\"
 ";
 
+/// The user `client` of the root file systems.
+const NOBODY: u32 = 1000;
+
 /// An embedded builder.
 #[derive(Debug, Clone)]
 pub struct Builder {
@@ -69,6 +72,8 @@ pub struct Stage {
     pub faults: Faults,
     builders: Vec<Builder>,
     coordinator: Option<Child>,
+    /// The nix-daemon that clients speak to, where they do not open their store themselves.
+    daemon: Option<Client>,
     /// Coordinators and clients so far.
     count: std::cell::Cell<u32>,
 }
@@ -87,6 +92,31 @@ impl Stage {
         Self::new(&builders)
     }
 
+    /// Like [`Stage::of`], for the machine's own store behind its nix-daemon, and clients that are nobody special.
+    /// Only in the throw-away root file systems.
+    pub fn behind_daemon(count: u32, slots: u32) -> Option<Self> {
+        if !Path::new("/etc/made-by").exists() {
+            println!("skipped: this would use the machine's own store; checks/end-to-end has others");
+            return None;
+        }
+        let builders: Vec<_> = (1..=count).map(|n| Builder::new(&format!("b{n}"), slots)).collect();
+        let mut stage = Self::without_coordinator(&builders, "")?;
+        let daemon_conf = stage.path("daemon");
+        fs::create_dir(&daemon_conf).expect("room");
+        let lines = format!("builders = @{}\n", stage.machines_file().display());
+        fs::write(daemon_conf.join("nix.conf"), NIX_CONF.replace("BUSYBOX", busybox()) + &lines)
+            .expect("room");
+        let mut command = stage.command("nix-daemon");
+        command.env("NIX_CONF_DIR", daemon_conf);
+        stage.daemon = Some(Client::start(command, stage.path("daemon.log")));
+        let socket = Path::new("/nix/var/nix/daemon-socket/socket");
+        wait_until("the nix-daemon listens", PATIENCE, || socket.exists());
+        fs::write(stage.path("muster.toml"), stage.config("")).expect("room");
+        fs::set_permissions(&stage.dir, fs::Permissions::from_mode(0o755)).expect("ours");
+        stage.start_coordinator();
+        Some(stage)
+    }
+
     /// Everything is there, but nobody runs. `config` is added to the coordinator's configuration.
     pub fn without_coordinator(builders: &[Builder], config: &str) -> Option<Self> {
         if let Err(reason) = can_build() {
@@ -98,7 +128,7 @@ impl Stage {
         fs::create_dir(dir.join("nix")).expect("room");
         fs::write(dir.join("nix/nix.conf"), NIX_CONF.replace("BUSYBOX", busybox())).expect("room");
         let (builders, (coordinator, count)) = (builders.to_vec(), Default::default());
-        let stage = Self { dir, faults, builders, coordinator, count };
+        let stage = Self { dir, faults, builders, coordinator, daemon: None, count };
         fs::write(stage.path("muster.toml"), stage.config(config)).expect("room");
         Some(stage)
     }
@@ -132,7 +162,11 @@ impl Stage {
             .collect()
     }
 
+    /// The store that clients build in.
     pub fn client_store(&self) -> String {
+        if self.daemon.is_some() {
+            return "daemon".to_owned();
+        }
         format!("local?root={}", self.path("client").display())
     }
 
@@ -267,13 +301,27 @@ impl Stage {
         self.build_with(drvs, &format!("@{}", self.machines_file().display()), &[])
     }
 
+    /// `nix build` of these by the coordinator's machines lines, in another store than the coordinator's own.
+    pub fn build_in(&self, store: &str, drvs: &[Drv]) -> Client {
+        let store = format!("local?root={}", self.path(store).display());
+        self.start_build(&store, drvs, &format!("@{}", self.machines_file().display()), &[])
+    }
+
     /// `nix build` of these with other `builders`.
     pub fn build_with(&self, drvs: &[Drv], builders: &str, more: &[&str]) -> Client {
+        self.start_build(&self.client_store(), drvs, builders, more)
+    }
+
+    fn start_build(&self, store: &str, drvs: &[Drv], builders: &str, more: &[&str]) -> Client {
         let terminal = self.terminal();
         let file = terminal.with_extension("nix");
         fs::write(&file, expr::all(&self.mark(), drvs)).expect("room");
-        let mut command = self.nix(&["build", "-L", "--no-link", "-j0", "--store", &self.client_store()]);
+        let mut command = self.nix(&["build", "-L", "--no-link", "-j0", "--store", store]);
         command.args(["--builders", builders]).args(more).arg("-f").arg(file);
+        if self.daemon.is_some() {
+            std::os::unix::fs::chown(self.path("home"), Some(NOBODY), Some(NOBODY)).expect("we are root");
+            command.uid(NOBODY).gid(NOBODY);
+        }
         Client::start(command, terminal)
     }
 
@@ -284,7 +332,9 @@ impl Stage {
 
     /// Where `store` (a builder's name, or `client`) has the output of a derivation of that name.
     pub fn output(&self, store: &str, name: &str) -> Option<PathBuf> {
-        let entries = fs::read_dir(self.path(store).join("nix/store")).ok()?;
+        let root =
+            if store == "client" && self.daemon.is_some() { PathBuf::from("/") } else { self.path(store) };
+        let entries = fs::read_dir(root.join("nix/store")).ok()?;
         let mut found = entries.filter_map(|entry| Some(entry.ok()?.path()));
         found.find(|path| {
             let base = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -331,6 +381,7 @@ impl Drop for Stage {
             let _ = child.kill();
             let _ = child.wait();
         }
+        self.daemon = None;
         // What a test left frozen, and orphans of faults: everything that carries this stage's name.
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(10) {

@@ -1,0 +1,55 @@
+//! `muster bench`, hidden: one part of the product by itself, for `checks/bench` to measure.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
+
+use super::{Failure, block_on};
+use crate::cli::{BenchArgs, BenchCommand};
+use crate::coordinator::local::LocalStore;
+use crate::coordinator::upload::{InFlight, upload};
+use crate::domain::{PathInfo, StoreDir, StorePath};
+use crate::edge::channel::Transport;
+use crate::edge::pool::Pool;
+use crate::edge::process::DaemonProcess;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
+    let BenchCommand::Copy { from, to, path } = &args.command;
+    block_on(async { copy(from, to, path).await.map_err(Failure::Failed) })
+}
+
+/// Moves a closure between two stores just as a build's inputs are moved to its builder.
+async fn copy(from: &str, to: &str, path: &str) -> anyhow::Result<()> {
+    let dir = StoreDir::default();
+    let root = dir.parse_path(path)?;
+    let tracker = TaskTracker::new();
+    let (source, builder) = (pool(from, &dir, &tracker), pool(to, &dir, &tracker));
+    let local = LocalStore::new(Arc::clone(&source));
+
+    let closure = local.closure(&BTreeSet::from([root])).await?;
+    let paths: Vec<StorePath> = closure.iter().map(|info| info.path.clone()).collect();
+    let mut channel = builder.checkout().await?;
+    channel.add_temp_roots(&paths).await?;
+    let valid = channel.query_valid_paths(&paths, false).await?;
+    let missing: Vec<Arc<PathInfo>> =
+        closure.iter().filter(|info| !valid.contains(&info.path)).cloned().collect();
+    upload(&local, (&builder, &InFlight::default()), &mut channel, missing).await?;
+
+    drop(channel);
+    for pool in [source, builder] {
+        pool.cut("done");
+    }
+    tracker.close();
+    tracker.wait().await;
+    Ok(())
+}
+
+fn pool(store: &str, dir: &StoreDir, tracker: &TaskTracker) -> Arc<Pool> {
+    let daemon = DaemonProcess { program: PathBuf::from("nix-daemon"), store: Some(store.to_owned()) };
+    Pool::new(Transport::Process(daemon), dir.clone(), PATIENCE, tracker.clone())
+}
