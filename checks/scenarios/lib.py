@@ -273,6 +273,10 @@ class Coordinator:
             assert time.monotonic() < ends, f"not within {timeout} s: {what}; {json.dumps(rows, indent=1)}"
             time.sleep(0.2)
 
+    def doctor(self, *words: str) -> str:
+        """`muster doctor`: what it says, whether it found something or not."""
+        return self.machine.execute(f"muster doctor --config {CONFIG} {' '.join(words)} 2>&1")[1]
+
     def log(self) -> str:
         """What it has logged, without colours."""
         return re.sub(r"\x1b\[[0-9;]*m", "", self.machine.succeed(f"cat {LOG}"))
