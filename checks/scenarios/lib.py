@@ -217,9 +217,9 @@ class Coordinator:
         self.configure(config, builders)
         self.launch(wait)
 
-    def launch(self, wait: bool = True) -> None:
+    def launch(self, wait: bool = True, options: str = "") -> None:
         """Starts it with the configuration that is there."""
-        self.machine.succeed(f"setsid muster coordinator --config {CONFIG} </dev/null >>{LOG} 2>&1 & echo $! >{PID}")
+        self.machine.succeed(f"setsid muster coordinator --config {CONFIG} {options} </dev/null >>{LOG} 2>&1 & echo $! >{PID}")
         if wait:
             self.machine.wait_until_succeeds(f"muster status >/dev/null 2>&1 || ! kill -0 $(cat {PID})", timeout=20)
             assert self.is_running(), self.log()

@@ -33,4 +33,5 @@ def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:
 
     with subtest("the user was told, and the builder gets nothing more"):
         assert f"{lost.name} does not answer" in said, said
-        assert coordinator.builder(lost.name)["health"] in ("suspect", "down")
+        row = coordinator.builder(lost.name)
+        assert row["health"] in ("suspect", "probing", "down"), row

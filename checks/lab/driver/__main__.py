@@ -55,8 +55,10 @@ def script(scenario: ModuleType, driver: Driver) -> None:
     lib.bind(driver)
     driver.log.say(f"{scenario.__name__}: {(scenario.__doc__ or '').strip()}")
     driver.log.say("; ".join(f"{node.name} has Nix {node.nix}" for node in driver.nodes))
-    machines = {name: driver.machines[name] for name in inspect.signature(scenario.script).parameters}
-    scenario.script(**machines)
+    parameters = inspect.signature(scenario.script).parameters.values()
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    names = driver.machines if takes_all else [parameter.name for parameter in parameters]
+    scenario.script(**{name: driver.machines[name] for name in names})
 
 
 def where() -> str:
