@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lib import Coordinator, Machine, derivation, graph, nix_build, ran_on, start_all, subtest, uri
+from lib import Coordinator, Machine, Nodes, derivation, graph, nix_build, ran_on, start_all, subtest, uri
 
 needs = ("uri:ssh-ng://remotebuild@b1",)
 SYSTEMS = {"intel": "x86_64-linux", "arm": "aarch64-linux", "oldmac": "x86_64-darwin", "mac": "aarch64-darwin"}
-nodes = {
+nodes: Nodes = {
     "localmachine": {"role": "coordinator"},
     # A daemon builds for the system that its nix.conf says; what it runs are the same shell commands.
     **{name: {"role": "builder", "nix_conf": {"system": system, "extra-platforms": ""}} for name, system in SYSTEMS.items()},

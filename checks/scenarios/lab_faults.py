@@ -6,7 +6,7 @@ import time
 
 from lib import Machine, delay, start_all, subtest
 
-nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder"}, "b2": {"role": "builder"}}
+nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder", "access": "ssh"}, "b2": {"role": "builder", "access": "ssh"}}
 
 SSH = "ssh -i /root/.ssh/remotebuild -o BatchMode=yes -o ConnectTimeout=3 remotebuild@b1"
 ESTABLISHED = "ss -Htn state established dst 10.42.0.11 | wc -l"

@@ -22,6 +22,9 @@ CONFIG = "/run/muster.toml"
 LOG = "/var/log/muster.log"
 PID = "/run/muster.pid"
 
+# What `nodes` is, where its type has to be said.
+Nodes = dict[str, dict[str, Any]]
+
 
 # --- the test driver, of the lab or of NixOS
 

@@ -7,7 +7,7 @@ from lib import Coordinator, Machine, nix_build, ran_on, several, start_all, sub
 needs = ("uri:ssh-ng://remotebuild@b1", "command:doctor")
 nodes = {
     "localmachine": {"role": "coordinator"},
-    "b1": {"role": "builder", "noise": "Welcome to the farm!"},
+    "b1": {"role": "builder", "noise": "Welcome to the farm!", "access": "ssh"},
     "b2": {"role": "builder", "banner": "Authorised use only."},
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lib import Coordinator, Machine, nix_build, ran_on, several, start_all, subtest, uri
 
 needs = ("uri:ssh-ng://remotebuild@b1",)
-nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder", "nix_on_path": False}}
+nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder", "nix_on_path": False, "access": "ssh"}}
 
 
 def script(localmachine: Machine, b1: Machine) -> None:

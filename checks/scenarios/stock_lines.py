@@ -6,8 +6,8 @@ from lib import Machine, derivation, line, nix_build, ran_on, several, start_all
 
 nodes = {
     "localmachine": {"role": "coordinator", "nix_conf": {"builders": "@/etc/nix/machines"}, "machines": (line("b1"), line("b2"))},
-    "b1": {"role": "builder"},
-    "b2": {"role": "builder"},
+    "b1": {"role": "builder", "access": "ssh"},
+    "b2": {"role": "builder", "access": "ssh"},
 }
 
 STORE = "ssh-ng://remotebuild@b1?ssh-key=/root/.ssh/remotebuild"
