@@ -101,7 +101,7 @@ def missing(need: str, muster: Path) -> str | None:
             config.write(tables([what]))
             config.flush()
             status, said = ask(muster, "check-config", config.name)
-        return None if status == 0 else f"muster check-config refuses {what}: {said.strip().splitlines()[-1].strip()}"
+        return None if status == 0 else f"muster check-config refuses {what}: {said.rpartition(config.name + ':')[2].strip()}"
     if kind == "command":
         return None if ask(muster, what, "--help")[0] == 0 else f"there is no muster {what}"
     if kind == "option":

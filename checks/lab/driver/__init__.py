@@ -8,7 +8,9 @@ delay     a program: a slow line between two taps
 cgroup    CPU seconds and limits per machine
 boot      a machine's view of the world, up to its first process
 inside    what runs in the machines: the first process and the services
-machine   one machine, with the methods that scenarios call
+shell     commands inside a machine, and waiting for what they say
+machine   one machine: a shell, a power switch and a cable
+log       what a run says
 driver    all of them together
 plan      which scenario runs on which versions of Nix
 jobs      each scenario in a box of its own: one line, one log directory
