@@ -32,7 +32,11 @@ impl State {
         let Some(attempt) = build.attempts.remove(&id.number) else { return };
         let settled = build.settled;
         self.release(&attempt, id);
-        if !matches!(outcome, AttemptOutcome::Lost { .. }) {
+        // A cancelled attempt has heard nothing from anybody.
+        if !matches!(
+            outcome,
+            AttemptOutcome::Lost { .. } | AttemptOutcome::Cancelled | AttemptOutcome::LocalError { .. }
+        ) {
             self.seen(&attempt.builder, now);
         }
         if settled || attempt.cancelled {
