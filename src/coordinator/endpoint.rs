@@ -114,8 +114,11 @@ impl Session {
             match unit {
                 Unit::Request(bytes) => match Request::decode(&bytes, &self.dialect) {
                     Ok(request) => self.answer(request).await?,
-                    // Asking again would not help.
-                    Err(error) => self.error(&format!("muster: a malformed request: {error}")).await?,
+                    // Asking again would not help, and the client must know.
+                    Err(error) => {
+                        self.error(&format!("muster: a malformed request: {error}")).await?;
+                        return Err(error.into());
+                    }
                 },
                 other => return Err(SessionError::OutOfPlace(other.name())),
             }
