@@ -45,6 +45,23 @@ fn builds_run_over_ssh_more_at_once_than_one_connection_has_sessions() {
 }
 
 #[test]
+fn channels_to_a_daemons_socket_cost_no_session() {
+    let Some(mut sshd) = Sshd::new(Login::Plain) else { return };
+    sshd.start_daemon();
+    let Some(stage) = Stage::new(&[sshd.plain_builder("far", 14)]) else { return };
+    let names: Vec<String> = (1..=14).map(|number| format!("together-{number}")).collect();
+    let drvs: Vec<Drv> = names.iter().map(|name| Drv::new(name, "sleep 4; echo $name > $out")).collect();
+    let client = stage.build(&drvs);
+    wait_until("all run at once", PATIENCE, || stage.builder("far").busy == 14);
+    // A shell and an ssh for each of the two lanes, of which only one may be needed.
+    let masters = ssh_processes(&stage).into_iter().filter(|process| process.program() == "ssh").count();
+    assert!(masters <= 2, "{masters} connections");
+    client.wait().succeeds();
+    assert_eq!(stage.text("together-14").trim(), "together-14");
+    assert_eq!(stage.status().totals.repeated, 0);
+}
+
+#[test]
 fn the_daemon_itself_says_what_it_is() {
     let Some(sshd) = Sshd::new(Login::Plain) else { return };
     let Some(stage) = Stage::new(&[sshd.builder("far", 1)]) else { return };

@@ -34,13 +34,14 @@ pub struct Sshd {
     port: u16,
     server: Option<Client>,
     namespace: Option<PathBuf>,
+    daemon: Option<Client>,
 }
 
 impl Sshd {
     /// A server that listens; none where this machine can't have one.
     pub fn new(login: Login) -> Option<Self> {
         let dir = private_dir();
-        let mut sshd = Self { dir, port: free_port(), server: None, namespace: None };
+        let mut sshd = Self { dir, port: free_port(), server: None, namespace: None, daemon: None };
         for name in ["host_key", "other_key", "id"] {
             let mut keygen = Command::new("ssh-keygen");
             keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"]).arg(sshd.path(name));
@@ -90,11 +91,27 @@ impl Sshd {
             "sshd_config",
             format!(
                 "Port {}\nListenAddress 127.0.0.1\nHostKey {dir}/host_key\nAuthorizedKeysFile {dir}/authorized_keys\n\
-                 PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPrintMotd no\nBanner {dir}/banner\n{forced}",
+                 PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPrintMotd no\nBanner {dir}/banner\n\
+                 SetEnv NIX_DAEMON_SOCKET_PATH={dir}/socket NIX_CONF_DIR={dir}/nix\n{forced}",
                 self.port
             ),
         );
         write("banner", "*** Authorized use only ***\n".to_owned());
+    }
+
+    /// A nix-daemon that listens there, as on every ordinary machine.
+    pub fn start_daemon(&mut self) {
+        let mut command = Command::new("nix-daemon");
+        command.env("NIX_DAEMON_SOCKET_PATH", self.path("socket")).env("NIX_CONF_DIR", self.path("nix"));
+        command.env("NIX_REMOTE", format!("local?root={}/store", self.dir.display()));
+        self.daemon = Some(Client::start(command, self.path("daemon.log")));
+        wait_until("the nix-daemon listens", PATIENCE, || self.path("socket").exists());
+    }
+
+    /// A builder of which nothing is said but where it is.
+    pub fn plain_builder(&self, name: &str, slots: u32) -> super::Builder {
+        let uri = format!("root@127.0.0.1:{}?ssh-key={}/id", self.port, self.dir.display());
+        super::Builder::at(name, &uri, slots).with(&format!("host_key = \"{}\"", self.public_key("host_key")))
     }
 
     /// Starts it, again after [`Sshd::crash`].
