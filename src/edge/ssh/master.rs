@@ -71,13 +71,12 @@ impl Master {
         let words = command::master(uri, &socket, file, patience);
         let connecting = Self::start(uri, dir, socket, &words, tracker);
         let result = timeout(patience.connect, connecting).await;
-        let result = match result.unwrap_or(Err(SshError::Timeout(patience.connect))) {
+        match result.unwrap_or(Err(SshError::Timeout(patience.connect))) {
             Err(error) if error.wants_fingerprint() => {
                 Err(error.with_fingerprint(look_closer(uri, &words, patience).await))
             }
             result => result,
-        };
-        result
+        }
     }
 
     async fn start(
