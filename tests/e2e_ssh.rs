@@ -45,6 +45,19 @@ fn builds_run_over_ssh_more_at_once_than_one_connection_has_sessions() {
 }
 
 #[test]
+fn a_server_that_allows_fewer_sessions_gets_more_connections() {
+    let Some(mut sshd) = Sshd::new(Login::Plain) else { return };
+    sshd.crash();
+    sshd.configure("MaxSessions 2");
+    sshd.start();
+    let Some(stage) = Stage::new(&[sshd.builder("far", 6)]) else { return };
+    let names: Vec<String> = (1..=6).map(|number| format!("few-{number}")).collect();
+    let drvs: Vec<Drv> = names.iter().map(|name| Drv::new(name, "sleep 3; echo $name > $out")).collect();
+    stage.build(&drvs).wait().succeeds();
+    assert_eq!(stage.status().totals.repeated, 0);
+}
+
+#[test]
 fn channels_to_a_daemons_socket_cost_no_session() {
     let Some(mut sshd) = Sshd::new(Login::Plain) else { return };
     sshd.start_daemon();

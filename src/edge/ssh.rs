@@ -40,7 +40,7 @@ const SESSIONS: u32 = 8;
 /// What one master carries of forwarded channels; nothing in ssh bounds them.
 const FORWARDS: u32 = 256;
 /// How often another master is tried where one refuses a session.
-const TRIES: u32 = 3;
+const TRIES: u32 = 4;
 
 /// Which of a builder's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,9 +142,12 @@ impl Host {
     pub async fn session(&self, lane: Lane, command: &str) -> Result<Session, SshError> {
         let mut last = None;
         for _ in 0..TRIES {
-            let seat = self.seat(lane, SESSIONS).await?;
+            let mut seat = self.seat(lane, SESSIONS).await?;
             match timeout(self.patience.connect, mux::session(seat.socket(), command)).await {
-                Ok(Ok(running)) => return Ok(Session::new(running, seat, &self.tracker)),
+                Ok(Ok(running)) => {
+                    seat.opened();
+                    return Ok(Session::new(running, seat, &self.tracker));
+                }
                 Ok(Err(MuxError::Refused(why))) if seat.is_alone() => return Err(SshError::Refused(why)),
                 Ok(Err(MuxError::Refused(why))) => {
                     seat.allow_no_more();

@@ -68,6 +68,7 @@ impl Sshd {
         None
     }
 
+    /// The login's home is here: what the shell of whoever runs this does at its start is no part of the test.
     fn write_files(&self, login: Login) {
         let write = |name: &str, text: String| {
             fs::write(self.path(name), text).expect("room");
@@ -92,11 +93,17 @@ impl Sshd {
             format!(
                 "Port {}\nListenAddress 127.0.0.1\nHostKey {dir}/host_key\nAuthorizedKeysFile {dir}/authorized_keys\n\
                  PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPrintMotd no\nBanner {dir}/banner\n\
-                 SetEnv NIX_DAEMON_SOCKET_PATH={dir}/socket NIX_CONF_DIR={dir}/nix\n{forced}",
+                 SetEnv HOME={dir} NIX_DAEMON_SOCKET_PATH={dir}/socket NIX_CONF_DIR={dir}/nix\n{forced}",
                 self.port
             ),
         );
         write("banner", "*** Authorized use only ***\n".to_owned());
+    }
+
+    /// Another line of its configuration, for the next start.
+    pub fn configure(&self, line: &str) {
+        let text = self.text("sshd_config");
+        fs::write(self.path("sshd_config"), format!("{line}\n{text}")).expect("room");
     }
 
     /// A nix-daemon that listens there, as on every ordinary machine.
@@ -133,12 +140,16 @@ impl Sshd {
 
     /// Ends it, and everything that is logged in, without a word to the other end.
     pub fn crash(&mut self) {
-        self.server = None;
+        let Some(server) = self.server.take() else { return };
+        // Stopped, it lets nobody in and keeps its namespace, whose number would be another's soon.
+        proc::signal(server.pid(), Signal::STOP);
         wait_until("nobody is logged in", PATIENCE, || {
-            let pids = self.everybody();
+            let mut pids = self.everybody();
+            pids.retain(|&pid| pid != server.pid());
             pids.iter().for_each(|&pid| proc::signal(pid, Signal::KILL));
             pids.is_empty()
         });
+        self.namespace = None;
     }
 
     /// What was started below the server. Sessions leave its process group, but not its mount namespace.

@@ -70,8 +70,10 @@ async fn daemon(
     limit: Duration,
 ) -> Result<Lease, CheckoutError> {
     let pool = reach.pools().control;
-    if let Daemon::Socket(_) = host.daemon() {
-        return pool.checkout().await;
+    if let Daemon::Socket(_) = host.daemon()
+        && let Ok(daemon) = pool.checkout().await
+    {
+        return Ok(daemon);
     }
     let chosen = !host.uri().remote_program.is_empty() || host.uri().remote_store.is_some();
     if let Some(path) = report.socket.as_ref().filter(|_| !chosen) {

@@ -46,6 +46,8 @@ pub struct Master {
     socket: PathBuf,
     dir: Arc<SocketDir>,
     taken: AtomicU32,
+    /// Of those that are taken, the sessions that are open.
+    open: AtomicU32,
     /// No more than these; found out by trying.
     most: AtomicU32,
     retired: AtomicBool,
@@ -65,17 +67,16 @@ impl Master {
         check_key(uri)?;
         let known_hosts = pin(uri, dir)?;
         let socket = dir.fresh('m');
-        let words = command::master(uri, &socket, known_hosts.as_deref(), patience);
+        let file = known_hosts.as_ref().map(|Scrap(file)| file.as_path());
+        let words = command::master(uri, &socket, file, patience);
         let connecting = Self::start(uri, dir, socket, &words, tracker);
         let result = timeout(patience.connect, connecting).await;
-        let result = match result.unwrap_or(Err(SshError::Timeout(patience.connect))) {
+        match result.unwrap_or(Err(SshError::Timeout(patience.connect))) {
             Err(error) if error.wants_fingerprint() => {
                 Err(error.with_fingerprint(look_closer(uri, &words, patience).await))
             }
             result => result,
-        };
-        known_hosts.as_deref().map(files::remove);
-        result
+        }
     }
 
     async fn start(
@@ -103,6 +104,7 @@ impl Master {
             socket,
             dir: Arc::clone(dir),
             taken: AtomicU32::new(0),
+            open: AtomicU32::new(0),
             most: AtomicU32::new(u32::MAX),
             retired: AtomicBool::new(false),
             gone: said.ended(),
@@ -169,13 +171,16 @@ impl Drop for Master {
 }
 
 /// A place on a master: given back when dropped, and the master lives at least as long.
-pub struct Seat(Arc<Master>);
+pub struct Seat {
+    master: Arc<Master>,
+    open: bool,
+}
 
 impl Seat {
     /// The first place of a new one.
     pub fn new(master: Arc<Master>) -> Self {
         master.taken.fetch_add(1, Ordering::Relaxed);
-        Self(master)
+        Self { master, open: false }
     }
 
     /// A place, where there is one. Only one task asks at a time.
@@ -185,32 +190,41 @@ impl Seat {
     }
 
     pub fn socket(&self) -> &Path {
-        &self.0.socket
+        &self.master.socket
     }
 
     pub async fn forwarded(&self, path: &str) -> Result<UnixStream, MuxError> {
-        self.0.forwarded(path).await
+        self.master.forwarded(path).await
+    }
+
+    /// Its session is open.
+    pub fn opened(&mut self) {
+        self.open = true;
+        self.master.open.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether nobody else has one.
     pub fn is_alone(&self) -> bool {
-        self.0.taken.load(Ordering::Relaxed) <= 1
+        self.master.taken.load(Ordering::Relaxed) <= 1
     }
 
-    /// The server takes only the others.
+    /// The server takes only as many as are open now.
     pub fn allow_no_more(&self) {
-        self.0.most.store(self.0.taken.load(Ordering::Relaxed).saturating_sub(1).max(1), Ordering::Relaxed);
+        self.master.most.store(self.master.open.load(Ordering::Relaxed).max(1), Ordering::Relaxed);
     }
 
     /// Nothing new begins on this master.
     pub fn retire(&self) {
-        self.0.retire();
+        self.master.retire();
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+        self.master.taken.fetch_sub(1, Ordering::Relaxed);
+        if self.open {
+            self.master.open.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -221,11 +235,20 @@ fn check_key(uri: &SshUri) -> Result<(), SshError> {
         .map_err(|error| SshError::Key { path: key.display().to_string(), why: error.to_string() })
 }
 
-fn pin(uri: &SshUri, dir: &SocketDir) -> Result<Option<PathBuf>, SshError> {
+/// A file that is needed until ssh has connected.
+struct Scrap(PathBuf);
+
+impl Drop for Scrap {
+    fn drop(&mut self) {
+        files::remove(&self.0);
+    }
+}
+
+fn pin(uri: &SshUri, dir: &SocketDir) -> Result<Option<Scrap>, SshError> {
     let Some(key) = &uri.host_key else { return Ok(None) };
     let file = dir.fresh('k');
     files::replace(&file, &command::known_host(key)).map_err(|error| SshError::Start(error.to_string()))?;
-    Ok(Some(file))
+    Ok(Some(Scrap(file)))
 }
 
 /// Connects once more, only to hear which key the server has; it is refused like before.
