@@ -209,7 +209,9 @@ fn unreachable(stage: Stage, error: &CheckoutError) -> AttemptOutcome {
 fn failed(stage: Stage, error: Error) -> AttemptOutcome {
     match error {
         Error::Daemon(error) => AttemptOutcome::Refused { stage, message: error.to_string() },
-        other if other.is_loss() => AttemptOutcome::Lost { stage, reason: "its connection closed".to_owned() },
+        other if other.is_loss() => {
+            AttemptOutcome::Lost { stage, reason: "its connection closed".to_owned() }
+        }
         other => AttemptOutcome::Lost { stage, reason: other.to_string() },
     }
 }
