@@ -261,3 +261,28 @@ fn a_key_that_was_made_here_opens_the_door_with_its_line() {
         muster(sshd.dir(), &["key", "--file", "new/key"]).current_dir(sshd.dir()).output().expect("it runs");
     assert_eq!(again.status.code(), Some(2));
 }
+
+#[test]
+fn trial_builds_by_stock_nix_prove_each_builder() {
+    let Some(stage) = support::Stage::of(2, 1) else { return };
+    let mut command = stage.muster(&["doctor", "--build", "--json"]);
+    let store = format!("--local-store={}", stage.client_store());
+    let output = command.arg(store).output().expect("it runs");
+    let json: Value = serde_json::from_slice(&output.stdout).expect("json");
+    let builders =
+        json["subjects"].as_array().expect("subjects").iter().filter(|one| !one["builder"].is_null());
+    let builds: Vec<_> = builders
+        .map(|one| {
+            one["checks"].as_array().expect("checks").iter().find(|check| check["name"] == "build").cloned()
+        })
+        .collect();
+    assert_eq!(builds.len(), 2);
+    for build in builds {
+        let build = build.expect("asked for");
+        assert_eq!(build["verdict"], "ok", "{json:#}");
+        assert!(
+            build["found"].as_str().is_some_and(|found| found.contains("of 2 trial builds ran here")),
+            "{build}"
+        );
+    }
+}
