@@ -16,6 +16,12 @@ build: ## compile
 test: setup ## prove everything, in each Nix version
 	@checks/test
 
+test-matrix: setup ## the same, with each scenario on all versions of Nix
+	@checks/test --matrix
+
+scenarios: roots build ## only the scenarios
+	@checks/scenario
+
 demo: setup ## show a small cluster at work
 	cargo build --release --locked
 	target/release/muster demo
@@ -34,4 +40,4 @@ lint: ## check format and lints
 clean-roots: ## delete the root file systems
 	rm -rf --one-file-system target/roots
 
-.PHONY: help setup roots build test demo bench fmt lint clean-roots
+.PHONY: help setup roots build test test-matrix scenarios demo bench fmt lint clean-roots

@@ -37,7 +37,8 @@ const AFTER_HELP: &str = "\
 Examples:
   muster demo                                     watch a build survive the loss of a builder
   muster coordinator                              run beside the Nix daemon
-  muster coordinator --builder process:/srv/b1    with one more builder
+  muster coordinator --builder nix@far            with one more builder
+  muster probe nix@far                            what that one can do
   muster setup                                    make every build of this machine use it
   muster doctor                                   what is wrong, and how to mend it
   muster status                                   who builds what, and what waits
@@ -65,6 +66,8 @@ pub enum Command {
     Setup(SetupArgs),
     /// Show the builders, and the builds that run or wait.
     Status(StatusArgs),
+    /// Ask builders what they can do, without a coordinator.
+    Probe(ProbeArgs),
     /// Find what is wrong between Nix and its builders, and say how to mend it.
     Doctor(DoctorArgs),
     /// Make an ssh key for the builders, and say where its lines belong.
@@ -106,7 +109,7 @@ pub struct Settings {
     /// The store that inputs come from and outputs go to: auto, daemon, unix:///path/of/a/socket or local?root=/srv/x.
     #[arg(long, value_name = "STORE")]
     pub local_store: Option<String>,
-    /// A builder besides those of the configuration, such as process:/srv/b1; may be repeated.
+    /// A builder besides those of the configuration, such as nix@far.example.org; may be repeated.
     #[arg(long = "builder", value_name = "URI")]
     pub builders: Vec<String>,
     /// How Nix reaches the builders: through muster, or by itself over lines that muster keeps up to date.
@@ -234,6 +237,24 @@ pub struct KeyArgs {
     /// Where to; nothing is ever overwritten [default: ssh/id_ed25519 beside the configuration].
     #[arg(long, value_name = "PATH")]
     pub file: Option<PathBuf>,
+}
+
+/// `muster probe`
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[command(after_long_help = "\
+Examples:
+  muster probe                             every builder of the configuration
+  muster probe big nix@far.example.org     builders by name or by URI")]
+pub struct ProbeArgs {
+    /// A builder's name, or where one is: HOST, USER@HOST:PORT, ssh-ng://USER@HOST [default: the configuration's].
+    #[arg(value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// Where the files are.
+    #[command(flatten)]
+    pub places: Places,
+    /// Print JSON (its \"schema\" is 1).
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `muster check-config`

@@ -8,6 +8,7 @@ mod coordinator;
 mod demo;
 mod doctor;
 mod key;
+mod probe;
 mod setup;
 mod status;
 
@@ -61,6 +62,7 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Coordinator(args) => coordinator::run(&args, environment),
         Command::Setup(args) => setup::run(&args, environment),
         Command::Status(args) => status::run(&args, environment),
+        Command::Probe(args) => probe::run(&args, environment),
         Command::Doctor(args) => doctor::run(&args, environment),
         Command::Key(args) => key::run(&args, environment),
         Command::CheckConfig(args) => check_config::run(args, environment),

@@ -329,6 +329,13 @@ impl Config {
     }
 }
 
+impl Builder {
+    /// A builder of which only the URI is known.
+    pub fn from_uri(uri: &str) -> Result<Self, String> {
+        builder::from_uri(uri)
+    }
+}
+
 impl LookAhead {
     /// How many builds a line with so many slots accepts beyond them.
     pub fn beyond(self, slots: u32) -> u32 {

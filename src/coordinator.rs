@@ -19,10 +19,13 @@ mod kept;
 mod lines;
 pub(crate) mod local;
 mod narration;
+mod offer;
+mod once;
 mod probe;
 mod reach;
 mod roster;
 mod sources;
+pub mod survey;
 pub mod transport;
 pub(crate) mod upload;
 
@@ -39,8 +42,9 @@ use crate::edge::spool::Spool;
 use crate::edge::ssh::SocketDir;
 use crate::policy::{Event, Snapshot};
 
-pub use driver::{Listeners, Once, RunError, once, run};
+pub use driver::{Listeners, RunError, run};
 pub use install::option_to_set;
+pub use once::{Once, once};
 pub use sources::machines_source;
 
 pub use crate::edge::discover::MachinesSource;

@@ -6,6 +6,7 @@ pub mod diff;
 pub mod doctor;
 mod duration;
 pub mod key;
+pub mod probe;
 pub mod status;
 
 pub use duration::human;
@@ -28,6 +29,11 @@ fn text_of(mut table: Table) -> String {
         column.set_padding((0, 2));
     }
     table.trim_fmt()
+}
+
+/// A size as people say it.
+fn bytes(size: u64) -> String {
+    bytesize::ByteSize::b(size).display().iec().to_string()
 }
 
 /// Words from elsewhere on one line, of bounded length, without anything that a terminal would act on.

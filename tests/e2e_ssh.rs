@@ -122,11 +122,12 @@ fn a_key_that_may_only_start_a_daemon_serves() {
 #[test]
 fn this_very_machine_is_refused() {
     let Some(sshd) = Sshd::new(Login::Plain) else { return };
-    if !std::path::Path::new("/etc/machine-id").exists() {
+    let own = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    if own.trim().is_empty() {
         println!("skipped: this machine has no id");
         return;
     }
-    std::fs::copy("/etc/machine-id", sshd.path("machine-id")).expect("room");
+    std::fs::write(sshd.path("machine-id"), own).expect("room");
     let Some(stage) = with(sshd.builder("far", 1)) else { return };
     let reason = reason(&stage, "far");
     assert!(reason.contains("the very machine"), "{reason}");

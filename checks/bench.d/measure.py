@@ -47,7 +47,7 @@ def facts(stage):
         "cores": os.sysconf("SC_NPROCESSORS_ONLN"),
         "cpu": model,
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
-        "kernel": platform.release(),
+        "kernel": ".".join(platform.release().split(".")[:2]),
     }
 
 

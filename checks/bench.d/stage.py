@@ -13,6 +13,7 @@ nix_daemon = "{daemon}"
 
 [endpoint]
 program = "{program}"
+local = "never"
 """
 
 BUILDER = """

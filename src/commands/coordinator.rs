@@ -52,7 +52,7 @@ fn no_builder(config: &Config, look: &Look) -> Failure {
     let file = config.file.as_deref().map_or("the configuration".into(), |file| file.display().to_string());
     Failure::NoBuilder(anyhow::anyhow!(
         "no builder is known: none is named, and {lines}. Three ways on: name one on the command line (--builder \
-         process:/srv/b1), write a [[builder]] or [[source]] table into {file}, or say with [[expect]] what is still on \
+         USER@HOST), write a [[builder]] or [[source]] table into {file}, or say with [[expect]] what is still on \
          its way; `muster check-config` shows what is read"
     ))
 }
@@ -66,11 +66,11 @@ async fn once(config: Config) -> Result<(), Failure> {
     let found = done.map_err(|error| Failure::Failed(error.into()))?;
     let rows = &found.snapshot.builders;
     print(&render::status::builders(&found.snapshot, None))?;
+    if interrupted.is_cancelled() {
+        return Err(Failure::Interrupted);
+    }
     if !rows.iter().any(|row| row.health == HealthWord::Healthy) {
-        return Err(match interrupted.is_cancelled() && rows.is_empty() {
-            true => Failure::Interrupted,
-            false => Failure::NoBuilder(anyhow::anyhow!("no builder could be used; no line was changed")),
-        });
+        return Err(Failure::NoBuilder(anyhow::anyhow!("no builder could be used; no line was changed")));
     }
     let advice = found.advice.map(|advice| format!("\n{advice}\n")).unwrap_or_default();
     print(&format!("\n{}{advice}", found.lines))

@@ -7,7 +7,7 @@ use crate::cli::{Settings, SetupArgs};
 use crate::config::{Config, Environment};
 use crate::coordinator;
 use crate::edge::edit::EditError;
-use crate::edge::files::{FilesError, lock_runtime, make_dir};
+use crate::edge::files::{FilesError, lock_runtime};
 use crate::edge::setup::{self, Plan, Restart, SetupError};
 use crate::render;
 
@@ -54,7 +54,6 @@ fn differences(plan: &Plan) -> String {
 }
 
 fn carry_out(plan: &Plan, config: &Config) -> Result<(), Failure> {
-    make_dir(&config.runtime_dir, 0o755).map_err(|error| Failure::Usage(error.into()))?;
     for edit in &plan.edits {
         edit.carry_out().map_err(|error| refusal(config, error.into()))?;
     }

@@ -84,10 +84,14 @@ fn ssh_key(value: &toml::de::DeValue<'_>) -> Result<PathBuf, String> {
 }
 
 fn from_flag(uri: &str) -> Result<Builder, ConfigError> {
-    let wrong = |why: String| ConfigError::wrong(Place::Flag("--builder"), why);
-    let uri = BuilderUri::parse(uri).map_err(|error| wrong(error.to_string()))?;
+    from_uri(uri).map_err(|why| ConfigError::wrong(Place::Flag("--builder"), why))
+}
+
+/// A builder of which only the URI is known.
+pub(super) fn from_uri(uri: &str) -> Result<Builder, String> {
+    let uri = BuilderUri::parse(uri).map_err(|error| error.to_string())?;
     let spec = BuilderSpec {
-        name: default_name(&uri).map_err(wrong)?,
+        name: default_name(&uri)?,
         systems: None,
         features: None,
         mandatory: BTreeSet::new(),

@@ -25,6 +25,8 @@ const MAX_KEPT: usize = 64 << 20;
 /// While the coordinator is gone, the client is told so this often.
 const REMINDER: Duration = Duration::from_secs(60);
 
+/// A request over which the coordinator is lost more often is the suspect itself.
+const MAX_LOSSES: u32 = 20;
 /// How much longer the pause is before each further try at the same request, and how often it grows.
 const AGAIN_PAUSE: Duration = Duration::from_millis(500);
 const AGAIN_PAUSES: u32 = 10;
@@ -180,6 +182,12 @@ impl Session {
                 Failure::Final(why) => return self.give_up(&mut outgoing, &why).await,
                 Failure::Lost(why) if outgoing.bytes > MAX_KEPT => {
                     let why = format!("{why}; the upload is too large to be sent again");
+                    return self.give_up(&mut outgoing, &why).await;
+                }
+                Failure::Lost(why) if outgoing.losses >= MAX_LOSSES => {
+                    let why = format!(
+                        "{why}; given up, since the coordinator was lost over this {MAX_LOSSES} times"
+                    );
                     return self.give_up(&mut outgoing, &why).await;
                 }
                 Failure::Lost(why) => {

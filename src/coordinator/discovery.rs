@@ -7,32 +7,31 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::{Driver, RunError};
 use super::install::Place;
+use super::offer::Writes;
 use super::roster::Change;
 use super::{News, install, sources};
 use crate::config::Builder;
 use crate::domain::BuilderName;
 use crate::edge::discover::{Rank, Report};
 use crate::policy::Event;
-use crate::policy::snapshot::HealthWord;
+use crate::policy::snapshot::{BuilderRow, HealthWord};
 
 impl Driver {
     /// Takes in the builders that are named, and starts the sources of all others.
     pub(super) fn discover(&mut self, shutdown: &CancellationToken) -> Result<(), RunError> {
         self.say_where_lines_go();
-        self.learn(Rank::Static, self.world.config.builders.clone())?;
         self.awaited.extend(sources::start(&self.world, shutdown));
-        Ok(())
+        self.learn(Rank::Static, self.world.config.builders.clone())
     }
 
     pub(super) fn reported(&mut self, report: Report) -> Result<(), RunError> {
         match report {
             Report::Known(rank, builders) => {
                 self.awaited.remove(&rank);
-                self.learn(rank, builders)
+                self.learn(rank, builders)?;
             }
             Report::Failed(rank) => {
                 self.awaited.remove(&rank);
-                Ok(())
             }
             Report::Nix(look) => {
                 let before = self.place();
@@ -41,9 +40,10 @@ impl Driver {
                 if self.place() != before {
                     self.say_where_lines_go();
                 }
-                self.write_lines()
+                self.write_lines()?;
             }
         }
+        self.write_if_settled()
     }
 
     /// Where the lines go.
@@ -52,7 +52,9 @@ impl Driver {
     }
 
     fn say_where_lines_go(&self) {
-        if let Some(advice) = install::advice(&self.world.config, self.place()).filter(|_| self.writes) {
+        if let Some(advice) =
+            install::advice(&self.world.config, self.place()).filter(|_| self.writes != Writes::Never)
+        {
             tracing::info!("{advice}");
         }
     }
@@ -60,7 +62,7 @@ impl Driver {
     fn learn(&mut self, rank: Rank, builders: Vec<Builder>) -> Result<(), RunError> {
         for change in self.roster.learn(rank, builders) {
             match change {
-                Change::Found(builder) => self.welcome(&builder)?,
+                Change::Found(name) => self.welcome(&name)?,
                 Change::Vanished(name) => {
                     tracing::info!(builder = %name, "no source knows it any more");
                     self.depart(name)?;
@@ -80,14 +82,14 @@ impl Driver {
     }
 
     /// One that is still about to leave stays, if it is the same machine; another one waits until the name is free.
-    fn welcome(&mut self, builder: &Builder) -> Result<(), RunError> {
-        let name = &builder.spec.name;
+    fn welcome(&mut self, name: &BuilderName) -> Result<(), RunError> {
+        let Some(builder) = self.roster.get(name).cloned() else { return Ok(()) };
         let other = |uri| uri != &builder.uri;
         if self.state.knows(name) && self.reaches.get(name).map(|reach| &reach.uri).is_some_and(other) {
             return Ok(());
         }
         tracing::info!(builder = %name, uri = %builder.uri, "found");
-        self.found(builder)
+        self.found(&builder)
     }
 
     fn depart(&mut self, name: BuilderName) -> Result<(), RunError> {
@@ -114,10 +116,7 @@ impl Driver {
     }
 
     pub(super) fn arrived(&mut self, name: &BuilderName) -> Result<(), RunError> {
-        match self.roster.get(name).cloned() {
-            Some(builder) if !self.state.knows(name) => self.welcome(&builder),
-            _ => Ok(()),
-        }
+        if self.state.knows(name) { Ok(()) } else { self.welcome(name) }
     }
 
     /// Serves until every source has told something and every builder has answered its probe, or failed to.
@@ -126,7 +125,7 @@ impl Driver {
         heard: &mut mpsc::Receiver<News>,
         shutdown: &CancellationToken,
     ) -> Result<(), RunError> {
-        while !self.awaited.is_empty() || self.somebody_is_probed() {
+        while !self.is_settled() {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 Some(news) = heard.recv() => self.hear(news)?,
@@ -135,8 +134,11 @@ impl Driver {
         Ok(())
     }
 
-    fn somebody_is_probed(&self) -> bool {
-        let probed = |health| matches!(health, HealthWord::Unknown | HealthWord::Probing);
-        self.state.snapshot(self.now()).builders.iter().any(|row| probed(row.health))
+    /// Whether every source has told something, and every builder has answered a probe or failed to.
+    pub(super) fn is_settled(&self) -> bool {
+        let waited_for = |row: &BuilderRow| {
+            matches!(row.health, HealthWord::Unknown | HealthWord::Probing) && row.reason.is_none()
+        };
+        self.awaited.is_empty() && !self.state.snapshot(self.now()).builders.iter().any(waited_for)
     }
 }

@@ -13,14 +13,14 @@ use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempt;
 use super::feed::{Ending, Feed, Output};
-use super::install::{self, Place};
 use super::job::Job;
 use super::local::LocalStore;
 use super::narration::Narration;
+use super::offer::Writes;
 use super::reach::Reach;
 use super::roster::Roster;
-use super::{News, World, control, direct, endpoint, lines, probe, sources, transport};
-use crate::config::{Attach, Builder, Config, NOTICE};
+use super::{News, World, control, endpoint, probe, sources, transport};
+use crate::config::{Builder, Config, NOTICE};
 use crate::domain::{AttemptId, BuilderName, RequestId, Time};
 use crate::edge::discover::Rank;
 use crate::edge::discover::machines::{self, Look};
@@ -29,17 +29,13 @@ use crate::edge::spool::Spool;
 use crate::edge::ssh::SocketDir;
 use crate::edge::{clock, files, users};
 use crate::nix::machines::BadEndpoint;
-use crate::policy::snapshot::HealthWord;
-use crate::policy::{Answer, Effect, Event, Settings, Snapshot, State};
+use crate::policy::{Answer, Effect, Event, Settings, State};
 use crate::wire::notice::Notice;
 
 /// News that may wait for the loop; whoever brings more waits too.
-const NEWS_WAITING: usize = 1024;
+pub(super) const NEWS_WAITING: usize = 1024;
 /// What is left of the tasks' time when the coordinator ends; then they are dropped.
 const LAST_WORDS: Duration = Duration::from_millis(1500);
-
-/// How long sources may take, beside the probes, where the coordinator does not stay.
-const ONCE_SOURCES: Duration = Duration::from_secs(40);
 
 /// The sockets, bound by the caller.
 pub struct Listeners {
@@ -71,7 +67,7 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let world = World::new(config, news)?;
     let mut driver = Driver::new(Arc::clone(&world));
     driver.write_notice().await?;
-    driver.write_lines()?;
+    driver.begin_to_write()?;
     driver.discover(&shutdown)?;
     world.tracker.spawn(endpoint::serve(listeners.endpoint, Arc::clone(&world), shutdown.clone()));
     world.tracker.spawn(control::serve(listeners.control, Arc::clone(&world), shutdown.clone()));
@@ -80,41 +76,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     ended
 }
 
-/// Direct attach without staying: asks every source and probes every builder once, and writes the lines of those that
-/// are healthy. Where none is, nothing is written.
-pub async fn once(config: Config, shutdown: CancellationToken) -> Result<Once, RunError> {
-    let (news, mut heard) = mpsc::channel(NEWS_WAITING);
-    let patience = config.timeouts.probe + ONCE_SOURCES;
-    let world = World::new(config, news)?;
-    let mut driver = Driver::new(Arc::clone(&world));
-    driver.writes = false;
-    driver.discover(&shutdown)?;
-    let settled = timeout(patience, driver.settle(&mut heard, &shutdown)).await;
-    let snapshot = driver.state.snapshot(driver.now());
-    let text = driver.lines()?;
-    let place = driver.place();
-    if snapshot.builders.iter().any(|row| row.health == HealthWord::Healthy) {
-        driver.writes = true;
-        driver.write_lines()?;
-    }
-    driver.end(&shutdown).await;
-    settled.unwrap_or(Ok(()))?;
-    Ok(Once { snapshot, lines: text, advice: install::advice(&world.config, place) })
-}
-
-/// What [`once`] found.
-#[derive(Debug)]
-pub struct Once {
-    /// Every builder.
-    pub snapshot: Snapshot,
-    /// The lines of the healthy ones.
-    pub lines: String,
-    /// What is left to do so that Nix finds them.
-    pub advice: Option<String>,
-}
-
 impl World {
-    fn new(config: Config, news: mpsc::Sender<News>) -> Result<Arc<Self>, RunError> {
+    pub(super) fn new(config: Config, news: mpsc::Sender<News>) -> Result<Arc<Self>, RunError> {
         let tracker = TaskTracker::new();
         let store_dir = config.store_dir.clone();
         let transport = transport::of_local_store(&config);
@@ -160,15 +123,15 @@ pub(super) struct Driver {
     /// Whether Nix has read our machines file before.
     pub(super) undone: bool,
     /// What went wrong last in Nix's own machines file.
-    last_trouble: Option<String>,
-    /// Whether the lines are written at all.
-    pub(super) writes: bool,
+    pub(super) last_trouble: Option<String>,
+    /// Whether the lines are written yet.
+    pub(super) writes: Writes,
     requests: HashMap<RequestId, Waiting>,
     attempts: HashMap<AttemptId, Running>,
 }
 
 impl Driver {
-    fn new(world: Arc<World>) -> Self {
+    pub(super) fn new(world: Arc<World>) -> Self {
         let state = State::new(settings(&world.config));
         let look = machines::look(&sources::machines_source(&world.config));
         Self {
@@ -180,7 +143,7 @@ impl Driver {
             look,
             undone: false,
             last_trouble: None,
-            writes: true,
+            writes: Writes::Now,
             started: clock::now(),
             wake_at: None,
             reaches: HashMap::new(),
@@ -243,7 +206,7 @@ impl Driver {
             self.carry_out(effect)?;
         }
         self.bid_farewell();
-        Ok(())
+        self.write_if_settled()
     }
 
     fn carry_out(&mut self, effect: Effect) -> Result<(), RunError> {
@@ -277,7 +240,7 @@ impl Driver {
         let world = &self.world;
         let reach = Reach::new(
             builder,
-            transport::of_builder(world, builder),
+            transport::of_builder(&world.config, builder, &world.ssh_sockets, &world.tracker),
             world.store_dir.clone(),
             world.config.timeouts.connect,
             world.tracker.clone(),
@@ -368,7 +331,7 @@ impl Driver {
     }
 
     /// In under two seconds, whatever hangs.
-    async fn end(self, shutdown: &CancellationToken) {
+    pub(super) async fn end(self, shutdown: &CancellationToken) {
         shutdown.cancel();
         self.cut_all("the coordinator ends");
         let world = Arc::clone(&self.world);
@@ -400,42 +363,6 @@ impl Driver {
         }
     }
 
-    pub(super) fn write_lines(&mut self) -> Result<(), RunError> {
-        let config = &self.world.config;
-        if !self.writes {
-            return Ok(());
-        }
-        let lines = self.lines()?;
-        write(&config.endpoint.machines_file, &install::own_file(&lines, &self.look))?;
-        if self.place() == Place::Section {
-            self.write_section(&lines);
-        }
-        Ok(())
-    }
-
-    /// That Nix's own file cannot be changed keeps nobody from using ours.
-    fn write_section(&mut self, lines: &str) {
-        let trouble = install::write_section(&self.world.config, lines).err().map(|error| error.to_string());
-        if let Some(trouble) = trouble.as_ref().filter(|trouble| self.last_trouble.as_ref() != Some(*trouble))
-        {
-            tracing::warn!("{trouble}; {}", install::option_to_set(&self.world.config));
-        }
-        self.last_trouble = trouble;
-    }
-
-    fn lines(&self) -> Result<String, BadEndpoint> {
-        let (config, system) = (&self.world.config, probe::this_system());
-        let lines = match config.attach {
-            Attach::Endpoint => lines::lines(config, &system, self.state.fleet().map(|(_, found, _)| found))?,
-            Attach::Direct => {
-                let fleet = self.state.fleet();
-                let fleet = fleet.filter_map(|(name, found, up)| Some((self.roster.get(name)?, found, up)));
-                direct::lines(config, &system, &fleet.collect::<Vec<_>>())?
-            }
-        };
-        Ok(lines.iter().map(|line| format!("{line}\n")).collect())
-    }
-
     /// What `connect` must know before it can ask. A local daemon that does not answer now may do so later.
     async fn write_notice(&self) -> Result<(), RunError> {
         let config = &self.world.config;
@@ -459,7 +386,7 @@ impl Driver {
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), RunError> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), RunError> {
     files::replace(path, text).map_err(|why| RunError::File { path: path.to_owned(), why })
 }
 

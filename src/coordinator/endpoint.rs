@@ -66,7 +66,7 @@ async fn welcome(stream: UnixStream, world: Arc<World>) -> Result<(), SessionErr
     writer.send(&Unit::Welcome(Welcome { version: VERSION.min(hello.version) })).await?;
     let client = Client { uid: peer.uid(), pid: hello.processes.client };
     let dialect = Dialect { dir: world.store_dir.clone(), version: Version::OURS };
-    Session { reader, writer, hello, client, dialect, world, options: None }.serve().await
+    Session { reader, writer, hello, client, dialect, world, options: None, daemon: None }.serve().await
 }
 
 /// Why a session ended early.
@@ -104,16 +104,19 @@ struct Session {
     world: Arc<World>,
     /// The client's options, for the local daemon.
     options: Option<Request>,
+    /// Its own channel to that, between two requests.
+    daemon: Option<Lease>,
 }
 
 impl Session {
     async fn serve(mut self) -> Result<(), SessionError> {
         while let Some((unit, _)) = self.reader.recv().await? {
             match unit {
-                Unit::Request(bytes) => {
-                    let request = Request::decode(&bytes, &self.dialect)?;
-                    self.answer(request).await?;
-                }
+                Unit::Request(bytes) => match Request::decode(&bytes, &self.dialect) {
+                    Ok(request) => self.answer(request).await?,
+                    // Asking again would not help.
+                    Err(error) => self.error(&format!("muster: a malformed request: {error}")).await?,
+                },
                 other => return Err(SessionError::OutOfPlace(other.name())),
             }
         }
@@ -124,7 +127,7 @@ impl Session {
         match request {
             Request::BuildDerivation { drv, derivation, .. } => self.build(drv, derivation).await,
             Request::SetOptions { .. } => {
-                self.options = Some(request);
+                (self.options, self.daemon) = (Some(request), None);
                 self.reply(&Reply::Nothing(())).await
             }
             Request::QueryValidPaths { ref paths, .. } if self.hello.build_hook => {
@@ -169,7 +172,12 @@ impl Session {
     }
 
     async fn build(&mut self, drv: StorePath, derivation: BasicDerivation) -> Result<(), SessionError> {
-        let job = match Job::prepare(&self.world.local, drv, derivation).await {
+        let world = Arc::clone(&self.world);
+        let prepared = tokio::select! {
+            prepared = Job::prepare(&world.local, drv, derivation) => prepared,
+            unit = self.reader.recv() => return Err(out_of_turn(unit?.map(|(unit, _)| unit))),
+        };
+        let job = match prepared {
             Ok(job) => Arc::new(job),
             Err(error) => return self.error(&format!("muster: {error}")).await,
         };
@@ -181,6 +189,7 @@ impl Session {
         if ended.is_err() {
             self.world.tell(News::Withdrawn(request)).await;
         }
+        self.world.kept.sweep();
         ended
     }
 
@@ -189,10 +198,7 @@ impl Session {
         loop {
             let told = tokio::select! {
                 told = feed.next() => told,
-                unit = self.reader.recv() => return Err(match unit? {
-                    None => SessionError::Closed,
-                    Some((unit, _)) => SessionError::OutOfPlace(unit.name()),
-                }),
+                unit = self.reader.recv() => return Err(out_of_turn(unit?.map(|(unit, _)| unit))),
             };
             match told {
                 Told::Log(message) => {
@@ -214,37 +220,47 @@ impl Session {
     async fn ask_local_store(&mut self, request: &Request) -> Result<(), SessionError> {
         let asked = async {
             let mut daemon = self.local_daemon().await?;
-            Ok(daemon.call(request, &mut drop).await?)
+            let reply = daemon.call(request, &mut drop).await;
+            self.keep(daemon);
+            Ok(reply?)
         };
         let answered: Result<Reply, LocalError> = asked.await;
         self.reply_or_error(answered).await
     }
 
-    /// A channel to the local daemon with the client's own options; never used again for anybody else.
-    async fn local_daemon(&self) -> Result<Lease, LocalError> {
+    /// A channel to the local daemon for this client alone: its options are set there, and the temporary roots that it
+    /// asks for last as long as it does.
+    async fn local_daemon(&mut self) -> Result<Lease, LocalError> {
+        if let Some(daemon) = self.daemon.take() {
+            return Ok(daemon);
+        }
         let mut daemon = self.world.local.daemon().await?;
+        daemon.keep_private();
         if let Some(options) = &self.options {
-            daemon.keep_private();
             daemon.call(options, &mut drop).await?;
         }
         Ok(daemon)
     }
 
+    fn keep(&mut self, daemon: Lease) {
+        self.daemon = Some(daemon).filter(|daemon| daemon.is_clean());
+    }
+
     async fn add_to_local_store(&mut self, request: &Request) -> Result<(), SessionError> {
-        let (mut pipe, mut upload) = tokio::io::duplex(DATA_CHUNK);
-        let world = Arc::clone(&self.world);
-        let options = self.options.clone();
+        let (pipe, mut upload) = tokio::io::duplex(DATA_CHUNK);
+        let opened = self.local_daemon().await;
+        // Without a daemon the upload is still taken to its end: what follows it is the next request.
         let added = async move {
-            let mut daemon = world.local.daemon().await?;
-            if let Some(options) = &options {
-                daemon.keep_private();
-                daemon.call(options, &mut drop).await?;
-            }
-            Ok(daemon.upload_from(request, &mut upload, &mut drop).await?)
+            let mut daemon = opened?;
+            let added = daemon.upload_from(request, &mut upload, &mut drop).await;
+            Ok::<_, LocalError>((daemon, added))
         };
-        let (added, received) = tokio::join!(added, receive_upload(&mut self.reader, &mut pipe));
-        received?;
-        let added: Result<Reply, LocalError> = added;
+        let added = async { Ok(added.await) };
+        let (added, ()) = tokio::try_join!(added, receive_upload(&mut self.reader, pipe))?;
+        let added = added.and_then(|(daemon, added)| {
+            self.keep(daemon);
+            Ok(added?)
+        });
         self.reply_or_error(added).await
     }
 
@@ -257,19 +273,22 @@ impl Session {
         {
             return self.send_nar(&nar).await;
         }
-        let (mut nar, mut sink) = tokio::io::duplex(DATA_CHUNK);
-        let (local, path, limit) = (&self.world.local, path.clone(), self.world.config.limits.max_nar);
+        let (nar, mut sink) = tokio::io::duplex(DATA_CHUNK);
+        let (opened, limit) = (self.local_daemon().await, self.world.config.limits.max_nar);
         let read = async move {
-            let mut daemon = local.daemon().await?;
-            daemon.nar_from_path(&path, &mut sink, limit).await?;
+            let mut daemon = opened?;
+            daemon.nar_from_path(path, &mut sink, limit).await?;
             // A pipe of our own: it cannot fail.
             let _ = sink.shutdown().await;
-            Ok::<(), LocalError>(())
+            Ok::<_, LocalError>(daemon)
         };
-        let (read, sent) = tokio::join!(read, send_all(&mut nar, &mut self.writer));
-        sent?;
+        let read = async { Ok(read.await) };
+        let (read, ()) = tokio::try_join!(read, send_all(nar, &mut self.writer))?;
         match read {
-            Ok(()) => Ok(self.writer.send(&Unit::End).await?),
+            Ok(daemon) => {
+                self.keep(daemon);
+                Ok(self.writer.send(&Unit::End).await?)
+            }
             Err(error) => self.error(&format!("muster: {error}")).await,
         }
     }
@@ -330,10 +349,15 @@ impl Session {
     }
 }
 
+/// Nothing may come from a client that waits for its answer, except its end.
+fn out_of_turn(unit: Option<Unit>) -> SessionError {
+    unit.map_or(SessionError::Closed, |unit| SessionError::OutOfPlace(unit.name()))
+}
+
 /// Takes an upload to its end, also when nobody wants it any more: what follows it is the next request.
 async fn receive_upload(
     reader: &mut LinkReader,
-    to: &mut (impl AsyncWriteExt + Unpin),
+    mut to: impl AsyncWriteExt + Unpin,
 ) -> Result<(), SessionError> {
     let mut wanted = true;
     loop {
@@ -361,10 +385,7 @@ async fn receive_raw(
     Ok(to.shutdown().await?)
 }
 
-async fn send_all(
-    from: &mut (impl AsyncReadExt + Unpin),
-    writer: &mut LinkWriter,
-) -> Result<(), SessionError> {
+async fn send_all(mut from: impl AsyncReadExt + Unpin, writer: &mut LinkWriter) -> Result<(), SessionError> {
     let mut chunk = vec![0; DATA_CHUNK];
     while let read @ 1.. = from.read(&mut chunk).await? {
         writer.send(&Unit::Data(chunk[..read].to_vec())).await?;

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::domain::{BuildResult, PathInfo, StorePath};
 use crate::edge::spool::Nar;
-use crate::nix::logs::{LogMessage, activity};
+use crate::nix::logs::{Field, LogMessage, activity};
 
 /// Log text that may wait for a client.
 const MAX_WAITING_BYTES: usize = 4 << 20;
@@ -163,7 +163,15 @@ fn is_line(message: &LogMessage) -> bool {
 fn weight(message: &LogMessage) -> usize {
     /// What a message costs beside its text.
     const OVERHEAD: usize = 64;
-    OVERHEAD + message.as_line().map_or(0, |line| line.0.len())
+    let fields = match message {
+        LogMessage::Result { fields, .. } | LogMessage::StartActivity { fields, .. } => fields.as_slice(),
+        LogMessage::Next(_) | LogMessage::StopActivity { .. } => &[],
+    };
+    let size = |field: &Field| match field {
+        Field::Text(text) => text.0.len(),
+        Field::Int(_) => size_of::<u64>(),
+    };
+    OVERHEAD + fields.iter().map(|field| OVERHEAD + size(field)).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -201,6 +209,16 @@ mod tests {
             panic!("{told:?}")
         };
         assert_eq!(*line, LogMessage::line(9, "last"));
+    }
+
+    #[test]
+    fn every_field_of_a_message_counts() {
+        let feed = Feed::default();
+        for _ in 0..5000 {
+            let fields = vec![Field::Int(0), Field::Text("x".repeat(1000).into())];
+            feed.log(LogMessage::Result { id: 9, kind: 104, fields });
+        }
+        assert!(feed.lock().waiting.len() < 4500, "{}", feed.lock().waiting.len());
     }
 
     #[test]

@@ -82,3 +82,44 @@ pub fn option_to_set(config: &Config) -> String {
          write `builders = @{file}` into the configuration that Nix reads"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::config;
+    use super::*;
+
+    fn look(reads_ours: bool, reads_machines: bool) -> Look {
+        Look { reads_ours, reads_machines, foreign: vec!["local".to_owned()], ..Look::default() }
+    }
+
+    #[test]
+    fn the_lines_go_where_nix_finds_them_and_nobody_is_offered_twice() {
+        let named = "[[builder]]\nuri = 'process:/b'\n";
+        let check = |text: &str, look: Look, undone, expected| {
+            assert_eq!(place(&config(text), &look, undone), expected, "{text} {look:?}");
+        };
+        check(named, look(true, false), false, Place::OwnFile);
+        check(named, look(true, true), false, Place::OwnFile);
+        check(named, look(false, true), false, Place::Section);
+        check(named, look(false, true), true, Place::Nowhere);
+        check(named, look(false, false), false, Place::Nowhere);
+        check("", look(false, true), false, Place::Nowhere);
+        let private = format!("{named}[endpoint]\ninstall = false\n");
+        check(&private, look(false, true), false, Place::Nowhere);
+    }
+
+    #[test]
+    fn our_file_holds_foreign_lines_only_where_it_stands_for_their_file() {
+        assert_eq!(own_file("a\n", &look(true, false)), "a\nlocal\n");
+        assert_eq!(own_file("a\n", &look(false, true)), "a\n");
+    }
+
+    #[test]
+    fn advice_fits_whoever_runs_the_coordinator() {
+        let say = |text: &str, place| advice(&config(text), place).unwrap_or_default();
+        assert!(say("", Place::Nowhere).contains("muster setup"));
+        let private = say("[endpoint]\ninstall = false\n", Place::Nowhere);
+        assert_eq!(private, "to build with it: nix build --builders @/run/muster/machines");
+        assert_eq!(say("", Place::Section) + &say("", Place::OwnFile), "");
+    }
+}

@@ -61,7 +61,10 @@ impl Job {
 
     /// Where the outputs lie: known beforehand, or said by the builder in its realisations.
     pub fn output_paths(&self, result: &BuildResult, store_dir: &StoreDir) -> BTreeSet<StorePath> {
-        let realised = result.built_outputs.values().filter_map(|json| {
+        let of_ours = |id: &str| {
+            id.rsplit_once('!').is_some_and(|(_, name)| self.derivation.outputs.contains_key(name))
+        };
+        let realised = result.built_outputs.iter().filter(|(id, _)| of_ours(id)).filter_map(|(_, json)| {
             let value: serde_json::Value = serde_json::from_str(json).ok()?;
             let path = value.get("outPath")?.as_str()?;
             store_dir.parse_path(path).or_else(|_| StorePath::from_base_name(path)).ok()

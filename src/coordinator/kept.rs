@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::time::timeout;
+
 use super::World;
 use super::feed::Output;
 use super::reach::Reach;
@@ -21,10 +23,15 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Keeps the outputs of a build for `hook`, and forgets those of hooks that are gone.
+    /// Forgets the outputs for hooks that are gone.
+    pub fn sweep(&self) {
+        self.by_hook.lock().unwrap_or_else(PoisonError::into_inner).retain(|&hook, _| ancestry::lives(hook));
+    }
+
+    /// Keeps the outputs of a build for `hook`.
     pub fn keep(&self, hook: u32, outputs: &[Output]) {
         let mut by_hook = self.by_hook.lock().unwrap_or_else(PoisonError::into_inner);
-        by_hook.retain(|&other, _| other != hook && ancestry::lives(other));
+        by_hook.remove(&hook);
         if outputs.len() > 1 {
             by_hook.insert(hook, outputs.to_vec());
         }
@@ -44,7 +51,8 @@ pub async fn output(world: &World, hook: u32, path: &StorePath) -> Option<Nar> {
     }
     let reaches: Vec<Arc<Reach>> = world.reaches.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for reach in reaches {
-        if let Some(nar) = from_builder(world, &reach, path).await {
+        let asked = timeout(world.config.timeouts.lost_after, from_builder(world, &reach, path));
+        if let Ok(Some(nar)) = asked.await {
             return Some(nar);
         }
     }

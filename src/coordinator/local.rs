@@ -24,7 +24,9 @@ pub enum LocalError {
     #[error("the local store: {0}")]
     Store(#[from] Error),
     /// It lacks a path that a build needs.
-    #[error("the local store lacks '{0}', which the build needs")]
+    #[error(
+        "the local store lacks '{0}', which the build needs; is `local_store` in muster's configuration the client's?"
+    )]
     Missing(StorePath),
 }
 
@@ -73,6 +75,13 @@ impl LocalStore {
         Ok(valid)
     }
 
+    /// The records of `paths` as they are now: a path may have been collected, and built again with other content.
+    pub async fn fresh(&self, paths: &[Arc<PathInfo>]) -> Result<Vec<Arc<PathInfo>>, LocalError> {
+        let paths: Vec<StorePath> = paths.iter().map(|info| info.path.clone()).collect();
+        let infos = self.look_up(&paths).await?.into_iter().zip(&paths);
+        infos.map(|(info, path)| info.ok_or_else(|| LocalError::Missing(path.clone()))).collect()
+    }
+
     /// The closure of `roots`: every path with its record, references before referrers.
     pub async fn closure(&self, roots: &BTreeSet<StorePath>) -> Result<Vec<Arc<PathInfo>>, LocalError> {
         let mut known: HashMap<StorePath, Arc<PathInfo>> = HashMap::new();
@@ -118,6 +127,9 @@ impl LocalStore {
         let found = self.pool.checkout().await?.query_path_infos(paths).await?;
         let found: Vec<_> = found.into_iter().map(|info| info.map(Arc::new)).collect();
         let mut cache = self.lock();
+        for (path, _) in paths.iter().zip(&found).filter(|(_, info)| info.is_none()) {
+            cache.remove(path);
+        }
         if cache.len() + found.len() > MAX_CACHED {
             cache.clear();
         }

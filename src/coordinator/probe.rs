@@ -40,7 +40,7 @@ pub(super) async fn ping(reach: Arc<Reach>, world: Arc<World>) {
     world.tell(News::Event(Event::Pinged(reach.name().clone(), answered))).await;
 }
 
-fn no_answer(limit: Duration) -> String {
+pub(super) fn no_answer(limit: Duration) -> String {
     format!("no answer within {}", humantime::format_duration(limit))
 }
 

@@ -14,7 +14,7 @@ use crate::edge::discover::Rank;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// A new builder, or one of which something else is said now.
-    Found(Builder),
+    Found(BuilderName),
     /// No source knows it any more.
     Vanished(BuilderName),
     /// Another machine has taken its name.
@@ -39,7 +39,7 @@ impl Roster {
             match before.get(name) {
                 Some(old) if old == builder => {}
                 Some(old) if old.uri != builder.uri => changes.push(Change::Replaced(name.clone())),
-                _ => changes.push(Change::Found(builder.clone())),
+                _ => changes.push(Change::Found(name.clone())),
             }
         }
         changes
@@ -94,7 +94,7 @@ mod tests {
     fn learn(roster: &mut Roster, rank: Rank, builders: &[(&str, &str)]) -> Vec<String> {
         let builders = builders.iter().map(|(name, uri)| builder(name, uri)).collect();
         let word = |change| match change {
-            Change::Found(builder) => format!("+{}", builder.spec.name),
+            Change::Found(name) => format!("+{name}"),
             Change::Vanished(name) => format!("-{name}"),
             Change::Replaced(name) => format!("!{name}"),
         };

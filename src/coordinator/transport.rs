@@ -4,24 +4,29 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::World;
+use tokio_util::task::TaskTracker;
+
 use crate::config::{Builder, BuilderUri, Config, LocalStore, Timeouts};
 use crate::edge::channel::Transport;
 use crate::edge::files;
 use crate::edge::process::DaemonProcess;
-use crate::edge::ssh::{Host, Lane, Patience};
+use crate::edge::ssh::{Host, Lane, Patience, SocketDir};
 
 /// Where Nix's daemon listens (`NIX_STATE_DIR` aside).
 const DAEMON_SOCKET: &str = "/nix/var/nix/daemon-socket/socket";
 
 /// How that builder is reached.
-pub(super) fn of_builder(world: &World, builder: &Builder) -> Transport {
-    let config = &world.config;
+pub(super) fn of_builder(
+    config: &Config,
+    builder: &Builder,
+    ssh_sockets: &Arc<SocketDir>,
+    tracker: &TaskTracker,
+) -> Transport {
     match &builder.uri {
         BuilderUri::Process { root, program } => of_process(config, root, program.as_deref()),
         BuilderUri::Ssh(uri) => {
-            let sockets = Arc::clone(&world.ssh_sockets);
-            let host = Host::new(uri.clone(), sockets, patience(&config.timeouts), world.tracker.clone());
+            let sockets = Arc::clone(ssh_sockets);
+            let host = Host::new(uri.clone(), sockets, patience(&config.timeouts), tracker.clone());
             Transport::Ssh(host, Lane::Control)
         }
     }

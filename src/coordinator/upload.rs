@@ -91,6 +91,7 @@ pub async fn upload(
 }
 
 async fn send(local: &LocalStore, pool: &Arc<Pool>, missing: &[Arc<PathInfo>]) -> Result<(), UploadError> {
+    let missing = &local.fresh(missing).await?;
     let mut source = local.daemon().await.map_err(LocalError::from)?;
     let mut channel = pool.checkout().await?;
     let dialect = channel.dialect().clone();

@@ -1,8 +1,8 @@
 //! Changes to files that belong to somebody else: found through their links, replaced as a whole, refused in the store.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Larger files are none of Nix's.
@@ -68,6 +68,7 @@ impl Original {
 
     fn write(&self, text: &[u8]) -> io::Result<()> {
         let dir = self.path.parent().unwrap_or(Path::new("/"));
+        DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
         let mut file = tempfile::Builder::new().prefix(".muster-").tempfile_in(dir)?;
         file.write_all(text)?;
         let mode = match fs::metadata(&self.path) {
@@ -101,7 +102,11 @@ fn real_path(path: &Path) -> io::Result<PathBuf> {
         return Ok(target);
     }
     let dir = path.parent().unwrap_or(Path::new("/"));
-    Ok(fs::canonicalize(dir)?.join(path.file_name().unwrap_or_default()))
+    match fs::canonicalize(dir) {
+        Ok(dir) => Ok(dir.join(path.file_name().unwrap_or_default())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
+        Err(error) => Err(error),
+    }
 }
 
 fn read(file: File) -> io::Result<Vec<u8>> {

@@ -186,7 +186,6 @@ pub fn restart() -> Restart {
 }
 
 /// Runs such a command; none where it could not be started.
-#[expect(clippy::disallowed_types, reason = "its end is waited for right here")]
 pub fn run(command: &[String]) -> std::io::Result<std::process::ExitStatus> {
     let (program, arguments) = command.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
     std::process::Command::new(program).args(arguments).stdin(std::process::Stdio::null()).status()

@@ -99,6 +99,9 @@ impl Conf {
     fn set(&mut self, name: &str, text: String, place: Place) {
         let alias = ALIASES.iter().find(|(old, _)| *old == name);
         let name = alias.map_or(name, |(_, name)| name);
+        if name == "extra-builders" {
+            return self.problem(&place, "Nix knows no setting extra-builders, and passes over it");
+        }
         let before =
             |name: &str| self.get(name).map(|value| value.text.as_str()).filter(|text| !text.is_empty());
         let (name, text) = match name.strip_prefix("extra-") {
@@ -150,6 +153,7 @@ mod tests {
         check("# a = 1\n", None);
         check("a = 1\nextra-a = 2\n", Some("1 2"));
         check("extra-a = 2", Some("2"));
+        assert_eq!(value("builders = a\nextra-builders = b", "builders").as_deref(), Some("a"));
         check("a=1\nb\n", None);
         check("a = 1\r\n", Some("1"));
     }

@@ -1,8 +1,9 @@
 //! A question that only a daemon itself can answer: what it is.
 //!
 //! No operation tells a daemon's system and features, and a client's view of its configuration may be another one. But
-//! a daemon that is asked to build for a system that does not exist refuses, and says what it is instead: since Nix 2.4
-//! `but I am a 'SYSTEM' with features {A, B}`, later `Current system: 'SYSTEM' with features {A, B}`.
+//! a daemon that is asked to build for a system and with a feature that do not exist refuses, and says what it has
+//! instead: since Nix 2.4 `but I am a 'SYSTEM' with features {A, B}`, in 2.34 `Current system: 'SYSTEM'` and
+//! `Available features: {A, B}`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +21,12 @@ pub fn question() -> Option<(StorePath, BasicDerivation)> {
         hash: "0".repeat(64),
     };
     let platform = System::parse("muster-asks-who-you-are").ok()?;
-    let texts = [("allowSubstitutes", ""), ("preferLocalBuild", "1"), ("system", platform.as_str())];
+    let texts = [
+        ("allowSubstitutes", ""),
+        ("preferLocalBuild", "1"),
+        ("requiredSystemFeatures", platform.as_str()),
+        ("system", platform.as_str()),
+    ];
     let env: BTreeMap<_, _> = texts.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
     let derivation = BasicDerivation {
         outputs: BTreeMap::from([("out".to_owned(), output)]),
@@ -39,7 +45,9 @@ pub fn answer(refusal: &str) -> Option<(System, BTreeSet<Feature>)> {
     let (_, rest) = plain.split_once("I am a ").or_else(|| plain.split_once("Current system: "))?;
     let (_, rest) = rest.split_once('\'')?;
     let (system, rest) = rest.split_once('\'')?;
-    let (features, _) = rest.strip_prefix(" with features {")?.split_once('}')?;
+    let listed = rest.strip_prefix(" with features {");
+    let listed = listed.or_else(|| rest.split_once("Available features: {").map(|(_, listed)| listed))?;
+    let (features, _) = listed.split_once('}')?;
     let words = features.split([',', ' ']).filter(|word| !word.is_empty());
     let features =
         words.map(|word| Feature::parse(word.trim_matches('\''))).collect::<Result<_, _>>().ok()?;
@@ -78,9 +86,10 @@ mod tests {
             &["benchmark", "big-parallel", "kvm"],
         );
         check(
-            "Cannot build '\x1b[35;1m/nix/store/x.drv\x1b[0m'.\nReason: \x1b[31;1mrequired system or feature not \
-             available\x1b[0m\nRequired system: '\x1b[35;1mx\x1b[0m' with features {}\n\
-             Current system: '\x1b[35;1maarch64-linux\x1b[0m' with features {\x1b[35;1mnixos-test\x1b[0m}",
+            "Cannot build '\x1b[35;1m/nix/store/x.drv\x1b[0m'.\nReason: \x1b[31;1mplatform mismatch\x1b[0m\n\
+             Required system: '\x1b[35;1mx\x1b[0m'\nCurrent system: '\x1b[35;1maarch64-linux\x1b[0m'\n\
+             Reason: missing system features\nRequired features: {x}\n\
+             Available features: {\x1b[35;1mnixos-test\x1b[0m}",
             "aarch64-linux",
             &["nixos-test"],
         );

@@ -32,7 +32,11 @@ impl State {
         let Some(attempt) = build.attempts.remove(&id.number) else { return };
         let settled = build.settled;
         self.release(&attempt, id);
-        if !matches!(outcome, AttemptOutcome::Lost { .. }) {
+        // A cancelled attempt has heard nothing from anybody.
+        if !matches!(
+            outcome,
+            AttemptOutcome::Lost { .. } | AttemptOutcome::Cancelled | AttemptOutcome::LocalError { .. }
+        ) {
             self.seen(&attempt.builder, now);
         }
         if settled || attempt.cancelled {
@@ -99,6 +103,7 @@ impl State {
         match (outcome, verdict) {
             (_, Verdict::Success | Verdict::Final) => {}
             (AttemptOutcome::Lost { .. }, Verdict::Elsewhere(Against::Nobody)) => {}
+            (AttemptOutcome::Lost { .. }, Verdict::Elsewhere(Against::Builder)) => {}
             (_, Verdict::Elsewhere(Against::Nobody)) => history.unclear += 1,
             (AttemptOutcome::Lost { .. }, _) => {
                 history.losses.push(Loss { builder: name.clone(), what: what_befell(name, outcome) });

@@ -4,7 +4,7 @@
 //! begin with `>`) are not its words, and are left out wherever that matters.
 
 use super::settings::Limits;
-use crate::domain::{AttemptOutcome, BuildStatus};
+use crate::domain::{AttemptOutcome, BuildStatus, Stage};
 
 /// Whom a failed attempt counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub struct Past {
 /// How an attempt ended, as far as the table tells it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum How {
+    /// Before anything of the build had reached the builder.
+    LostEarly,
     Lost,
     Refused,
     Failed(BuildStatus),
@@ -74,6 +76,8 @@ enum Then {
     Final,
     /// The channel or the builder died.
     Lost,
+    /// The same before the build began: it says nothing about the derivation.
+    Unreachable,
     /// The builder's own trouble.
     Elsewhere,
     /// Nobody's trouble, waited out.
@@ -148,6 +152,7 @@ fn unclear(how: How) -> bool {
 const TABLE: &[Row] = {
     use BuildStatus::*;
     &[
+        Row(|how| how == How::LostEarly, &[], Then::Unreachable),
         Row(|how| how == How::Lost, &[], Then::Lost),
         Row(|how| how == How::Cancelled, &[], Then::Later),
         Row(|how| how == How::BadOutput, &[], Then::Elsewhere),
@@ -175,6 +180,7 @@ pub fn judge(outcome: &AttemptOutcome, past: &Past, limits: &Limits) -> Verdict 
             (How::Failed(result.status), result.error.as_str())
         }
         AttemptOutcome::Refused { message, .. } => (How::Refused, message.as_str()),
+        AttemptOutcome::Lost { stage: Stage::Preparing, reason } => (How::LostEarly, reason.as_str()),
         AttemptOutcome::Lost { reason, .. } => (How::Lost, reason.as_str()),
         AttemptOutcome::BadOutput { reason, .. } => (How::BadOutput, reason.as_str()),
         AttemptOutcome::LocalError { message, .. } => (How::LocalError, message.as_str()),
@@ -208,6 +214,8 @@ fn limit(then: Then, words: &str, past: &Past, limits: &Limits) -> Verdict {
             Verdict::GiveUp
         }
         Then::Lost => Verdict::Elsewhere(Against::Both),
+        Then::Unreachable if past.link_suspect => Verdict::Elsewhere(Against::Nobody),
+        Then::Unreachable => Verdict::Elsewhere(Against::Builder),
         Then::Local if local_disk_is_full(words) || past.local_errors + 1 >= limits.local_errors => {
             Verdict::GiveUp
         }

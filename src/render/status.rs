@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use comfy_table::CellAlignment;
 
-use super::{human, plain_table, tame, text_of};
+use super::{bytes, human, plain_table, tame, text_of};
 use crate::policy::Snapshot;
-use crate::policy::snapshot::{AttemptRow, BuildRow, BuilderRow, HealthWord, Totals};
+use crate::policy::snapshot::{AttemptRow, BuildRow, BuilderRow, HealthWord, MeasuredRow, Totals};
 
 /// What to do where there is no builder.
 const NO_BUILDER: &str = "\
 No builder is known. Name one in the configuration:
 
   [[builder]]
-  uri = \"process:/srv/b1\"
+  uri = \"nix@far.example.org\"
 
-or start the coordinator with --builder process:/srv/b1";
+or start the coordinator with --builder nix@far.example.org";
 
 /// The snapshot as JSON, as programs read it.
 pub fn json(snapshot: &Snapshot) -> Result<String, serde_json::Error> {
@@ -49,7 +49,8 @@ pub fn builders(snapshot: &Snapshot, width: Option<u16>) -> String {
 }
 
 fn builder_table(rows: &[BuilderRow], width: Option<u16>) -> String {
-    let header = ["BUILDER", "HEALTH", "SYSTEMS", "FEATURES", "SLOTS", "SPEED", "NIX", "BUILT", "LOST"];
+    let header =
+        ["BUILDER", "HEALTH", "SYSTEMS", "FEATURES", "SLOTS", "SPEED", "MACHINE", "NIX", "BUILT", "LOST"];
     let mut table = plain_table(&header, width);
     for row in rows {
         table.add_row([
@@ -57,14 +58,15 @@ fn builder_table(rows: &[BuilderRow], width: Option<u16>) -> String {
             health(row),
             list(&row.systems),
             features(row),
-            format!("{}/{}", row.busy, row.slots),
+            slots(row),
             row.speed_factor.to_string(),
+            row.measured.as_ref().map_or_else(|| "-".to_owned(), machine),
             row.nix_version.as_deref().map_or_else(|| "-".to_owned(), tame),
             row.built.to_string(),
             row.lost.to_string(),
         ]);
     }
-    for column in [4, 5, 7, 8] {
+    for column in [4, 5, 8, 9] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -84,6 +86,24 @@ fn health(row: &BuilderRow) -> String {
     let retry = row.retry_in_ms.map(|ms| format!(", tried again in {}", age(ms))).unwrap_or_default();
     let reason = row.reason.as_deref().map(|reason| format!(": {}", tame(reason))).unwrap_or_default();
     format!("{word}{retry}{reason}")
+}
+
+/// Busy ones and all; what was measured, where the user said otherwise.
+fn slots(row: &BuilderRow) -> String {
+    let measured = row.measured.as_ref().and_then(|measured| measured.slots);
+    let other = measured.filter(|&slots| slots != row.slots && row.slots > 0);
+    format!("{}/{}{}", row.busy, row.slots, other.map(|n| format!(" ({n} measured)")).unwrap_or_default())
+}
+
+/// Its size and how far away it is.
+fn machine(measured: &MeasuredRow) -> String {
+    let parts = [
+        measured.cores.map(|cores| format!("{cores} cores")),
+        measured.memory.map(bytes),
+        measured.rtt_ms.map(|ms| format!("{ms} ms")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
 }
 
 /// What it offers; what a build must ask for is marked.

@@ -10,7 +10,7 @@ pub mod stage;
 
 pub use client::{Client, Outcome};
 pub use expr::Drv;
-pub use faults::{After, What, When};
+pub use faults::{After, Faults, What, When};
 pub use sshd::Sshd;
 pub use stage::{Builder, Stage};
 

@@ -12,7 +12,8 @@ use rustix::process::Signal;
 use super::{Client, PATIENCE, proc, wait_until};
 
 /// Makes this machine another one for whoever logs in.
-const OTHER_MACHINE: &str = r#"mount --bind "$1" /etc/machine-id && shift && exec "$@""#;
+const OTHER_MACHINE: &str =
+    r#"[ ! -e /etc/machine-id ] || mount --bind "$1" /etc/machine-id && shift && exec "$@""#;
 
 /// What a login does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

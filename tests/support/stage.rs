@@ -28,10 +28,11 @@ sandbox-fallback = false
 system-features = benchmark big-parallel nixos-test special
 ";
 
+/// What cannot run at once waits in the coordinator: what Nix itself would do with it is nobody's business here.
+pub const ENDPOINT: &str = "[endpoint]\nlocal = \"never\"\n";
+
 /// Short, so that tests need not wait them out; long enough for a busy machine.
 const TIMEOUTS: &str = "\
-[endpoint]
-local = \"never\"
 [timeouts]
 reconnect_timeout = \"60s\"
 probe_timeout = \"5s\"
@@ -150,7 +151,8 @@ impl Stage {
             let uri = uri.clone().unwrap_or_else(embedded);
             text.push_str(&format!("[[builder]]\nuri = \"{uri}\"\nslots = {slots}\n{more}"));
         }
-        text + TIMEOUTS + more
+        let endpoint = if more.contains("[endpoint]") { "" } else { ENDPOINT };
+        text + endpoint + TIMEOUTS + more
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -32,6 +32,10 @@ pub(super) async fn capabilities(
     let opened = daemon(reach, host, &report, limit).await;
     let mut daemon = opened.map_err(|error| no_daemon(host.uri(), &looked, &error))?;
     trusted(daemon.trust(), &report, host.uri())?;
+    if !report.noise.is_empty() {
+        let (builder, noise) = (reach.name(), &report.noise);
+        tracing::warn!(%builder, "its login prints {noise:?}; harmless only as long as its daemon's socket can be reached");
+    }
     let began = clock::now();
     daemon.query_valid_paths(&[], false).await.map_err(|error| error.to_string())?;
     let rtt = began.elapsed();

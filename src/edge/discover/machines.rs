@@ -82,6 +82,7 @@ pub fn look(source: &MachinesSource) -> Look {
         warnings: all.problems.clone(),
         ..Look::default()
     };
+    look.warnings.extend(two_in_one(&setting(&all, &machines)));
     // What a person wrote beside our file, Nix reads itself: only its own file may have lost its reader by that.
     let by_hand = names(&others, &ours);
     let candidates = match (by_hand, look.reads_machines) {
@@ -141,6 +142,16 @@ fn included(value: &str) -> BTreeSet<String> {
         .filter_map(|entry| entry.trim().strip_prefix('@'))
         .map(|f| f.trim().to_owned())
         .collect()
+}
+
+/// `@/a @/b` is one file to Nix, which is not there.
+fn two_in_one(setting: &Value) -> Option<String> {
+    let files = included(&setting.text);
+    let file = files.iter().find(|file| file.contains(" @"))?;
+    Some(format!(
+        "{}: builders: Nix takes '{file}' for the name of one file, and passes over it: write ';' between two",
+        setting.place
+    ))
 }
 
 fn sort_out(source: &MachinesSource, setting: &Value, look: &mut Look) {

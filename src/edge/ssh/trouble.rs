@@ -18,8 +18,8 @@ pub enum SshError {
     },
     /// Nobody vouched for the server's key.
     #[error(
-        "nobody vouches for its host key{}. If `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` (or another type) on \
-         the builder prints the same fingerprint, accept it with `muster doctor {host} --pin {}`",
+        "nobody vouches for its host key{}: accept it with `muster doctor {host} --pin {}` if \
+         `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on the builder prints the same",
         fingerprint.as_ref().map(|print| format!(" {print}")).unwrap_or_default(),
         fingerprint.as_deref().unwrap_or("FINGERPRINT")
     )]
@@ -49,7 +49,7 @@ pub enum SshError {
     #[error("its ssh server lets us in with none of our keys: {0}")]
     Denied(String),
     /// ssh ended; its own words.
-    #[error("ssh: {0}")]
+    #[error("ssh: {}", .0.strip_prefix("ssh: ").unwrap_or(.0))]
     Failed(String),
     /// The server opens no session.
     #[error("its ssh server opens no session: {0}")]

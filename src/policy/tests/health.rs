@@ -112,6 +112,7 @@ fn an_attempt_on_a_silent_builder_gets_a_second_one_elsewhere_and_the_first_resu
     assert_eq!(effects.iter().filter(|e| matches!(e, Effect::Answer(..))).count(), 1);
     world.end(first, AttemptOutcome::Cancelled);
     assert!(world.take().contains(&Effect::Forget(first.build)));
+    assert_eq!(world.health("b1"), HealthWord::Suspect, "our own cancelling is no sign of life");
 }
 
 #[test]

@@ -26,13 +26,17 @@ impl Etc {
         fs::write(self.path(name), text.replace("ETC/", &self.path(""))).expect("room");
     }
 
-    fn look_with(&self, adopt: bool) -> Look {
-        look(&MachinesSource {
+    fn source(&self, adopt: bool) -> MachinesSource {
+        MachinesSource {
             files: NixFiles { dir: self.dir.path().to_owned(), user: Vec::new() },
             ours: Ours { machines_file: self.path("ours").into(), program: "/usr/bin/muster".into() },
             default_system: System::parse("x86_64-linux").expect("a system"),
             adopt,
-        })
+        }
+    }
+
+    fn look_with(&self, adopt: bool) -> Look {
+        look(&self.source(adopt))
     }
 
     fn look(&self) -> Look {
@@ -145,10 +149,31 @@ fn a_bad_line_spoils_no_other_and_is_named_with_its_field() {
 }
 
 #[test]
+fn two_files_without_a_semicolon_between_them_are_warned_of() {
+    let etc = Etc::new(&[("nix.conf", "builders = @ETC/machines @ETC/ours\n"), ("machines", "b1\n")]);
+    let look = etc.look();
+    assert!(!look.reads_ours && !look.reads_machines && look.adopted.is_empty(), "so does Nix");
+    assert!(
+        look.warnings[0].contains("nix.conf:1: builders: ") && look.warnings[0].contains("';'"),
+        "{look:?}"
+    );
+}
+
+#[test]
 fn builders_on_one_host_have_names_of_their_own() {
     let look =
         Etc::new(&[("machines", "eva@b1\nssh://ann@b1:22\nssh-ng://ann@b1:22?compress=true\n")]).look();
     assert_eq!(names(&look), ["b1", "ann@b1:22", "ann@b1:22-2"]);
+}
+
+#[test]
+fn an_ordinary_users_own_files_come_on_top() {
+    let etc = Etc::new(&[("nix.conf", "builders = b1\n"), ("mine.conf", "builders = b2\nmax-jobs = 0\n")]);
+    let mut source = etc.source(true);
+    assert_eq!(names(&look(&source)), ["b1"]);
+    source.files.user.push(etc.path("mine.conf").into());
+    let look = look(&source);
+    assert_eq!((names(&look), look.builds_locally), (vec!["b2"], false));
 }
 
 #[test]
@@ -161,12 +186,7 @@ fn nix_s_own_limit_says_whether_it_builds_here() {
 async fn changes_are_told_and_nothing_else() {
     let etc = Etc::new(&[("machines", "b1\n")]);
     let (tell, mut told) = tokio::sync::mpsc::channel(10);
-    let source = MachinesSource {
-        files: NixFiles { dir: etc.dir.path().to_owned(), user: Vec::new() },
-        ours: Ours { machines_file: etc.path("ours").into(), program: "/usr/bin/muster".into() },
-        default_system: System::parse("x86_64-linux").expect("a system"),
-        adopt: true,
-    };
+    let source = etc.source(true);
     let watching = watch(source, |report| async { tell.send(report).await.expect("heard") });
     let hearing = async {
         for expected in [vec!["b1"], vec!["b1", "b2"]] {

@@ -1,0 +1,21 @@
+"""The lab's driver: the NixOS test driver's interface over machines made of namespaces.
+
+nodes     what a scenario declares, and what each machine gets
+keys      ssh keys, made fresh for each run
+files     the files that make a Debian root file system one particular machine
+network   the bridge, the cables, their faults
+delay     a program: a slow line between two taps
+cgroup    CPU seconds and limits per machine
+boot      a machine's view of the world, up to its first process
+inside    what runs in the machines: the first process and the services
+shell     commands inside a machine, and waiting for what they say
+machine   one machine: a shell, a power switch and a cable
+log       what a run says
+driver    all of them together
+plan      which scenario runs on which versions of Nix
+jobs      each scenario in a box of its own: one line, one log directory
+__main__  one scenario, inside its box
+
+The box is a process, mount and network namespace around the driver. Machines, cables and mounts live inside it, so
+they end with it, however it ends.
+"""

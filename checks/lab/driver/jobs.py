@@ -1,0 +1,88 @@
+"""Runs scenarios, each in a box of its own, some side by side; one line for each, and the logs of those that fail."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Literal
+
+from . import cgroup
+from .driver import REPOSITORY
+from .plan import Job, load
+
+LOGS = REPOSITORY / "target/logs/scenarios"
+# Should the runner's thread die, the box dies, and with the box all that is in it.
+BOX = "setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child --mount-proc --net --".split()
+TAIL = 40
+
+Outcome = Literal["passed", "FAILED", "skipped"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the jobs are run."""
+
+    muster: Path
+    side_by_side: int = 2
+    loud: bool = False
+    keep: bool = False
+
+
+def run_all(jobs: list[Job], options: Options, missing: Callable[[str], str | None]) -> dict[Outcome, int]:
+    """The number of jobs by outcome. `missing` says what a scenario needs and muster does not have."""
+    cgroup.sweep()
+    counts: dict[Outcome, int] = {"passed": 0, "FAILED": 0, "skipped": 0}
+    with ThreadPoolExecutor(options.side_by_side) as pool:
+        for outcome in pool.map(lambda job: run(job, options, missing), jobs):
+            counts[outcome] += 1
+    return counts
+
+
+def run(job: Job, options: Options, missing: Callable[[str], str | None]) -> Outcome:
+    lacks = [reason for need in getattr(load(job.scenario), "needs", ()) if (reason := missing(need))]
+    if lacks:
+        print(f"skipped  {job}: {'; '.join(lacks)}", flush=True)
+        return "skipped"
+    logs = LOGS / f"{job.scenario}-{job.versions}"
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
+    began = time.monotonic()
+    status = in_box(job, logs, options)
+    outcome: Outcome = "FAILED" if status else "passed"
+    report = f"{outcome:8} {job} in {time.monotonic() - began:.1f} s"
+    print(report + (f"; logs in {logs}:\n{tails(logs)}" if status else ""), flush=True)
+    return outcome
+
+
+def in_box(job: Job, logs: Path, options: Options) -> int:
+    run_id = f"{os.getpid()}-{job.scenario}-{job.versions}".replace(".", "_")
+    words = [*BOX, sys.executable, "-m", "driver", job.scenario, "--run", run_id, "--logs", logs, "--muster", options.muster]
+    words += ["--versions", job.versions.coordinator, job.versions.builder, job.versions.access]
+    words += ["--loud"] * options.loud + ["--keep"] * options.keep
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "checks/lab"), "PYTHONDONTWRITEBYTECODE": "1"}
+    limit = None if options.keep else 60 + int(getattr(load(job.scenario), "limit_seconds", 120))
+    with (logs / "box.log").open("wb") as said:
+        stderr = None if options.loud or options.keep else said
+        box = subprocess.Popen([str(word) for word in words], env=env, stdout=said, stderr=stderr, stdin=None if options.keep else subprocess.DEVNULL)
+        try:
+            return box.wait(limit)
+        except subprocess.TimeoutExpired:
+            box.kill()
+            return box.wait()
+
+
+def tails(logs: Path) -> str:
+    """The driver's whole log and the end of all others."""
+    parts = []
+    for path in sorted(logs.glob("*.log"), key=lambda path: (path.name != "driver.log", path.name)):
+        lines = path.read_text(errors="replace").splitlines()
+        shown = lines if path.name == "driver.log" else lines[-TAIL:]
+        if shown:
+            parts.append("\n".join([f"  --- {path.name}", *(f"    {line}" for line in shown)]))
+    return "\n".join(parts)

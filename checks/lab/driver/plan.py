@@ -1,0 +1,64 @@
+"""Which scenario runs on which versions of Nix, and which can't run yet."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Sequence
+
+from .driver import REPOSITORY, ROOTS
+from .nodes import ACCESS, Versions
+
+SCENARIOS = REPOSITORY / "checks/scenarios"
+SUITES = ("bookworm", "trixie", "sid")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one scenario."""
+
+    scenario: str
+    versions: Versions
+
+    def __str__(self) -> str:
+        return f"{self.scenario} on Nix {self.versions}"
+
+
+def load(name: str) -> ModuleType:
+    if str(SCENARIOS) not in sys.path:
+        sys.path.insert(0, str(SCENARIOS))
+    return importlib.import_module(name)
+
+
+def all_scenarios() -> list[str]:
+    """All there are, found by listing the folder."""
+    return sorted(path.stem for path in SCENARIOS.glob("*.py") if path.stem != "lib")
+
+
+def available_versions() -> list[str]:
+    """The versions of Nix that there are root file systems of, oldest first."""
+    return [(ROOTS / suite).resolve().name for suite in SUITES if (ROOTS / suite / "usr/bin/nix").exists()]
+
+
+def pairwise(scenarios: Sequence[str], versions: Sequence[str], access: str) -> list[Job]:
+    """One run of each. Any nine neighbours in the folder see all pairs of coordinator and builder between them."""
+    count, numbers = len(versions), {name: number for number, name in enumerate(all_scenarios())}
+    jobs = []
+    for name in scenarios:
+        number = numbers[name]
+        builder = versions[(number + number // count) % count]
+        jobs.append(Job(name, Versions(versions[number % count], builder, access)))
+    return jobs
+
+
+def matrix(scenarios: Sequence[str], versions: Sequence[str]) -> list[Job]:
+    """Each on all pairs of versions, with each access; what makes no difference to a scenario is run once."""
+    jobs = []
+    for name in scenarios:
+        builders = [node for node in load(name).nodes.values() if node.get("role", "builder") == "builder"]
+        builder_versions = versions if any("nix" not in node for node in builders) else versions[:1]
+        accesses = ACCESS if any("access" not in node for node in builders) else ACCESS[:1]
+        jobs += [Job(name, Versions(c, b, a)) for c in versions for b in builder_versions for a in accesses]
+    return jobs

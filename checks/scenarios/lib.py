@@ -1,0 +1,285 @@
+"""What scenarios are written with. muster is touched through this module only, and nothing here knows the lab.
+
+A scenario has a first line that asks one question, `nodes` (data, see checks/lab/driver/nodes.py), a function `script`
+whose parameters name the machines it uses, and maybe `needs` (see `missing`) and `limit_seconds` (120).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import secrets
+import shlex
+import subprocess
+import tempfile
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Callable, Iterable, Mapping, Protocol, Sequence
+
+CONFIG = "/run/muster.toml"
+LOG = "/var/log/muster.log"
+PID = "/run/muster.pid"
+
+# What `nodes` is, where its type has to be said.
+Nodes = dict[str, dict[str, Any]]
+
+
+# --- the test driver, of the lab or of NixOS
+
+
+class Background(Protocol):
+    def is_running(self) -> bool: ...
+    def output(self) -> str: ...
+    def interrupt(self) -> None: ...
+    def wait(self, timeout: float = 120) -> tuple[int, str]: ...
+    def succeed(self, timeout: float = 120) -> str: ...
+
+
+class Machine(Protocol):
+    name: str
+
+    def start(self, keep_store: bool = True) -> None: ...
+    def crash(self) -> None: ...
+    def shutdown(self) -> None: ...
+    def block(self, drop: bool = False) -> None: ...
+    def unblock(self) -> None: ...
+    def execute(self, command: str, timeout: float = 120) -> tuple[int, str]: ...
+    def spawn(self, command: str, timeout: float = 600) -> Background: ...
+    def succeed(self, *commands: str, timeout: float = 120) -> str: ...
+    def fail(self, *commands: str, timeout: float = 120) -> str: ...
+    def wait_until_succeeds(self, command: str, timeout: float = 60) -> str: ...
+    def wait_until_fails(self, command: str, timeout: float = 60) -> str: ...
+    def wait_for_open_port(self, port: int, addr: str = "localhost", timeout: float = 60) -> None: ...
+    def wait_for_file(self, path: str, timeout: float = 60) -> None: ...
+    def wait_for_unit(self, unit: str, timeout: float = 60) -> None: ...
+    def systemctl(self, command: str) -> tuple[int, str]: ...
+    def copy_from_host(self, source: str, target: str) -> None: ...
+
+
+class Driver(Protocol):
+    def start_all(self) -> None: ...
+    def subtest(self, name: str) -> AbstractContextManager[None]: ...
+    def delay(self, rtt_ms: float) -> None: ...
+
+
+_bound: list[Driver] = []
+
+
+def bind(driver: Driver) -> None:
+    """Says which driver the functions below mean. The runner calls it."""
+    _bound[:] = [driver]
+
+
+def start_all() -> None:
+    _bound[0].start_all()
+
+
+def subtest(name: str) -> AbstractContextManager[None]:
+    return _bound[0].subtest(name)
+
+
+def delay(rtt_ms: float) -> None:
+    """From now on a round trip between a coordinator and any other machine takes `rtt_ms`."""
+    _bound[0].delay(rtt_ms)
+
+
+# --- what muster can do already
+
+
+def missing(need: str, muster: Path) -> str | None:
+    """Why a scenario with this need can't run yet; none: it can. muster itself is asked.
+
+    `uri:URI`: a builder with that URI; `command:NAME`: a subcommand; `option:COMMAND --NAME`: an option of one.
+    """
+    kind, _, what = need.partition(":")
+    if not muster.exists():
+        return f"no {muster}: cargo build makes it"
+    if kind == "uri":
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+            config.write(tables([what]))
+            config.flush()
+            status, said = ask(muster, "check-config", config.name)
+        return None if status == 0 else f"muster check-config refuses {what}: {said.rpartition(config.name + ':')[2].strip()}"
+    if kind == "command":
+        return None if ask(muster, what, "--help")[0] == 0 else f"there is no muster {what}"
+    if kind == "option":
+        command, option = what.split()
+        return None if option in ask(muster, command, "--help")[1] else f"muster {command} has no {option}"
+    raise ValueError(f"needs: {need!r} begins with none of uri:, command:, option:")
+
+
+def ask(muster: Path, *words: str) -> tuple[int, str]:
+    said = subprocess.run([muster, *words], capture_output=True, text=True, timeout=20, env={"PATH": "/usr/bin:/bin", "HOME": "/root"})
+    return said.returncode, said.stdout + said.stderr
+
+
+# --- derivations without Nixpkgs
+
+
+HERE = "cat /labhost >$out"
+_salt = secrets.token_hex(6)
+_numbers = itertools.count()
+
+
+def derivation(name: str, script: str = HERE, inputs: Iterable[str] = (), system: str = "x86_64-linux", features: Iterable[str] = ()) -> str:
+    """A Nix expression. Without a script the output says where it was built; `inputs` are expressions or names of a graph.
+
+    The script's `$inputs` are the inputs' paths. No two derivations are the same, in any two runs.
+    """
+    quoted = " ".join(json.dumps(feature) for feature in features)
+    escaped = script.replace("''", "'''").replace("${", "''${")
+    return (
+        f'(derivation {{ name = "{name}"; system = "{system}"; builder = "/bin/sh"; args = [ "-euc" \'\'{escaped}\'\' ]; '
+        f'inputs = [ {" ".join(inputs)} ]; requiredSystemFeatures = [ {quoted} ]; salt = "{_salt}-{next(_numbers)}"; }})'
+    )
+
+
+def graph(derivations: Mapping[str, str], goals: Iterable[str]) -> str:
+    """An expression for the goals among named derivations that use each other's names as inputs."""
+    return "let " + " ".join(f"{name} = {expression};" for name, expression in derivations.items()) + f" in [ {' '.join(goals)} ]"
+
+
+def several(count: int, name: str = "job", script: str = HERE, system: str = "x86_64-linux") -> str:
+    """Independent derivations."""
+    return f"[ {' '.join(derivation(f'{name}{number}', script, system=system) for number in range(count))} ]"
+
+
+def build_command(machine: Machine, expression: str, user: str = "alice", options: str = "-j0") -> str:
+    """The command by which a user of the machine builds it; its stdout is the output paths."""
+    path = f"/tmp/expression-{next(_numbers)}.nix"
+    write(machine, path, expression)
+    return f"runuser -u {user} -- env -C /tmp HOME=$(getent passwd {user} | cut -d: -f6) nix-build --no-out-link {options} {path}"
+
+
+def nix_build(machine: Machine, expression: str, user: str = "alice", options: str = "-j0", timeout: float = 60) -> list[str]:
+    """Builds by stock Nix, through the machine's daemon and as nobody special; the output paths."""
+    return machine.succeed(build_command(machine, expression, user, options), timeout=timeout).split()
+
+
+def start_build(machine: Machine, expression: str, user: str = "alice", options: str = "-j0") -> Background:
+    """The same in the background."""
+    return machine.spawn(build_command(machine, expression, user, options))
+
+
+def nix_build_fails(machine: Machine, expression: str, user: str = "alice", options: str = "-j0", timeout: float = 60) -> str:
+    """It must fail; what Nix said."""
+    return machine.fail(build_command(machine, expression, user, options) + " 2>&1", timeout=timeout)
+
+
+def ran_on(path: str, builders: Sequence[Machine]) -> str:
+    """The name of the builder that built it: what the output says, and that builder's own store has it."""
+    holders = {builder.name: builder for builder in builders if has_path(builder, path)}
+    said = {holder.succeed(f"head -n 1 {path}").strip() for holder in holders.values()}
+    assert len(said) == 1 and said <= set(holders), f"{path} is held by {sorted(holders)} and says {sorted(said)}"
+    return said.pop()
+
+
+def has_path(machine: Machine, path: str, store: str = "auto") -> bool:
+    """Whether a store of that machine has the path, by its own word."""
+    command = f"PATH=$PATH:/nix/var/nix/profiles/default/bin nix-store --store {shlex.quote(store)} --check-validity {path}"
+    return machine.execute(command)[0] == 0
+
+
+def write(machine: Machine, path: str, text: str) -> None:
+    machine.succeed(f"cat >{shlex.quote(path)} <<'END OF FILE'\n{text}\nEND OF FILE")
+
+
+# --- builders and coordinators
+
+
+def uri(builder: str, port: int = 22, key: str = "/root/.ssh/remotebuild") -> str:
+    """How the tutorial reaches a builder, in Nix's own words."""
+    return f"ssh-ng://remotebuild@{builder}{'' if port == 22 else f':{port}'}?ssh-key={key}"
+
+
+def line(builder: str, systems: str = "x86_64-linux", slots: int = 1, features: str = "-") -> str:
+    """A line of /etc/nix/machines for stock Nix."""
+    return f"ssh-ng://remotebuild@{builder} {systems} /root/.ssh/remotebuild {slots} 1 {features}"
+
+
+def tables(builders: Iterable[str | Mapping[str, Any]]) -> str:
+    """Builders as they are written in muster's configuration: a URI, or all of a table's keys."""
+    rows = [{"uri": builder} if isinstance(builder, str) else builder for builder in builders]
+    return "".join("\n[[builder]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in row.items()) for row in rows)
+
+
+class Coordinator:
+    """muster's coordinator on a machine, run as that machine's root."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def configure(self, config: str = "", builders: Iterable[str | Mapping[str, Any]] = ()) -> None:
+        """Writes the configuration; `config` is what stands before the builders."""
+        write(self.machine, CONFIG, config + "\n" + tables(builders))
+
+    def start(self, config: str = "", builders: Iterable[str | Mapping[str, Any]] = (), wait: bool = True) -> None:
+        """Configures and starts it, and waits until it answers."""
+        self.configure(config, builders)
+        self.launch(wait)
+
+    def launch(self, wait: bool = True, options: str = "") -> None:
+        """Starts it with the configuration that is there."""
+        self.machine.succeed(f"setsid muster coordinator --config {CONFIG} {options} </dev/null >>{LOG} 2>&1 & echo $! >{PID}")
+        if wait:
+            self.machine.wait_until_succeeds(f"muster status >/dev/null 2>&1 || ! kill -0 $(cat {PID})", timeout=20)
+            assert self.is_running(), self.log()
+
+    def run_once(self, options: str) -> str:
+        """Runs it with options that make it end by itself; what it says."""
+        return self.machine.succeed(f"muster coordinator --config {CONFIG} {options} 2>&1", timeout=60)
+
+    def stop(self) -> float:
+        """Ends it in good order; the seconds that took."""
+        return self._signal("TERM")
+
+    def kill(self) -> float:
+        """Ends it without a chance to do anything."""
+        return self._signal("KILL")
+
+    def restart(self) -> None:
+        """Stops it and starts it with the configuration that is there."""
+        self.stop()
+        self.launch()
+
+    def _signal(self, name: str) -> float:
+        began = time.monotonic()
+        self.machine.succeed(f"kill -{name} $(cat {PID})")
+        self.machine.wait_until_fails(f"grep -qs '^State:[[:space:]]*[^ZX[:space:]]' /proc/$(cat {PID})/status", timeout=30)
+        return time.monotonic() - began
+
+    def is_running(self) -> bool:
+        return self.machine.execute(f"grep -qs '^State:[[:space:]]*[^ZX[:space:]]' /proc/$(cat {PID})/status")[0] == 0
+
+    def status(self) -> dict[str, Any]:
+        """`muster status --json`."""
+        status: dict[str, Any] = json.loads(self.machine.succeed("muster status --json"))
+        assert status["schema"] == 1, status
+        return status
+
+    def builder(self, name: str) -> dict[str, Any]:
+        """One builder's row of the status."""
+        rows: list[dict[str, Any]] = [row for row in self.status()["builders"] if row["name"] == name]
+        assert rows, f"muster status knows no builder {name}"
+        return rows[0]
+
+    def wait_for_health(self, health: str, *builders: str, timeout: float = 30) -> None:
+        """Waits until all these builders have that health; they may be unknown at first."""
+        self.wait_for(lambda rows: all(name in rows and rows[name]["health"] == health for name in builders), f"{', '.join(builders)} {health}", timeout)
+
+    def wait_for(self, holds: Callable[[dict[str, dict[str, Any]]], bool], what: str, timeout: float = 30) -> None:
+        """Waits until something is true of the builders' rows, by name."""
+        ends = time.monotonic() + timeout
+        while not holds(rows := {row["name"]: row for row in self.status()["builders"]}):
+            assert time.monotonic() < ends, f"not within {timeout} s: {what}; {json.dumps(rows, indent=1)}"
+            time.sleep(0.2)
+
+    def doctor(self, *words: str) -> str:
+        """`muster doctor`: what it says, whether it found something or not."""
+        return self.machine.execute(f"muster doctor --config {CONFIG} {' '.join(words)} 2>&1")[1]
+
+    def log(self) -> str:
+        """What it has logged, without colours."""
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.machine.succeed(f"cat {LOG}"))

@@ -1,0 +1,21 @@
+"""Is a builder used whose Nix is not on the PATH of its ssh sessions?"""
+
+from __future__ import annotations
+
+from lib import Coordinator, Machine, nix_build, ran_on, several, start_all, subtest, uri
+
+needs = ("uri:ssh-ng://remotebuild@b1",)
+nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder", "nix_on_path": False, "access": "ssh"}}
+
+
+def script(localmachine: Machine, b1: Machine) -> None:
+    start_all()
+    coordinator = Coordinator(localmachine)
+
+    with subtest("ssh finds no nix-daemon"):
+        localmachine.fail("ssh -i /root/.ssh/remotebuild remotebuild@b1 nix-daemon --version")
+
+    with subtest("muster does, and builds there"):
+        coordinator.start(builders=[uri("b1")])
+        coordinator.wait_for_health("healthy", "b1")
+        assert {ran_on(path, [b1]) for path in nix_build(localmachine, several(3))} == {"b1"}

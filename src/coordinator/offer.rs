@@ -1,0 +1,82 @@
+//! What Nix is offered: the machines lines, written whenever they change.
+//!
+//! What a former coordinator left stays until this one knows as much: with fewer lines in between, Nix would turn away
+//! builds that it should have kept.
+
+use super::driver::{Driver, RunError, write};
+use super::install::{self, Place};
+use super::{direct, lines, probe, sources};
+use crate::config::Attach;
+use crate::edge::discover::machines;
+use crate::edge::files;
+use crate::nix::machines::BadEndpoint;
+
+/// Whether the lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writes {
+    /// Whenever they change.
+    Now,
+    /// As soon as every source has told something and every builder has answered its first probe, or failed to.
+    OnceSettled,
+    /// Not at all.
+    Never,
+}
+
+impl Driver {
+    /// Writes the first lines, or waits until they are as good as those that are there.
+    pub(super) fn begin_to_write(&mut self) -> Result<(), RunError> {
+        let left = files::read_bounded(&self.world.config.endpoint.machines_file);
+        if left.is_some_and(|text| !text.is_empty()) {
+            self.writes = Writes::OnceSettled;
+        }
+        self.write_lines()
+    }
+
+    pub(super) fn write_if_settled(&mut self) -> Result<(), RunError> {
+        if self.writes == Writes::OnceSettled && self.is_settled() {
+            self.writes = Writes::Now;
+            return self.write_lines();
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_lines(&mut self) -> Result<(), RunError> {
+        let config = &self.world.config;
+        if self.writes != Writes::Now {
+            return Ok(());
+        }
+        let lines = self.lines()?;
+        write(&config.endpoint.machines_file, &install::own_file(&lines, &self.look))?;
+        if self.place() == Place::Section {
+            self.write_section(&lines);
+        }
+        Ok(())
+    }
+
+    /// That Nix's own file cannot be changed keeps nobody from using ours.
+    fn write_section(&mut self, lines: &str) {
+        // The setup may be younger than our last look, and has removed the section.
+        if machines::look(&sources::machines_source(&self.world.config)).reads_ours {
+            return;
+        }
+        let trouble = install::write_section(&self.world.config, lines).err().map(|error| error.to_string());
+        if let Some(trouble) = trouble.as_ref().filter(|trouble| self.last_trouble.as_ref() != Some(*trouble))
+        {
+            tracing::warn!("{trouble}; {}", install::option_to_set(&self.world.config));
+        }
+        self.last_trouble = trouble;
+    }
+
+    pub(super) fn lines(&self) -> Result<String, BadEndpoint> {
+        let (config, system) = (&self.world.config, probe::this_system());
+        let lines = match config.attach {
+            Attach::Endpoint => lines::lines(config, &system, self.state.fleet().map(|(_, found, _)| found))?,
+            Attach::Direct => {
+                let fleet = self.state.fleet();
+                let fleet = fleet.filter_map(|(name, found, up)| Some((self.roster.get(name)?, found, up)));
+                direct::lines(config, &system, &fleet.collect::<Vec<_>>())?
+            }
+        };
+        Ok(lines.iter().map(|line| format!("{line}\n")).collect())
+    }
+}
