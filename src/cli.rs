@@ -204,6 +204,7 @@ pub struct StatusArgs {
 Examples:
   muster doctor                         this machine and every builder that is known
   muster doctor b1 eva@192.0.2.7:2222   these two, known or not
+  muster doctor --build                 prove every builder with real builds
   muster doctor b1 --pin SHA256:uNiVztksCsDhcc0u9e8BrvA8RE8Il5bXbXwVdGhyR5s
   muster doctor --json | jq '.subjects[].checks[] | select(.verdict == \"fail\")'
 
@@ -215,6 +216,9 @@ pub struct DoctorArgs {
     /// Accept the host key of HOST if this is its fingerprint: add it to the known hosts that ssh uses.
     #[arg(long, value_name = "FINGERPRINT", requires = "hosts")]
     pub pin: Option<String>,
+    /// Then have stock Nix build something new on every slot of the fleet, and ask each builder what it built.
+    #[arg(long)]
+    pub build: bool,
     /// Print JSON (its "schema" is 1).
     #[arg(long)]
     pub json: bool,

@@ -7,6 +7,7 @@
 //! | `host` | the checks of one builder |
 //! | `advice` | what to type about ssh |
 //! | `local` | the checks of this machine |
+//! | `trial` | builds that prove a builder |
 //!
 //! Nothing here asks anything: `edge::doctor` gathers the facts. Every check that is ever shown stands in a list
 //! ([`host::CHECKS`], [`local::CHECKS`]), and `docs/doctor.md` describes them.
@@ -16,5 +17,6 @@ pub mod check;
 pub mod host;
 pub mod local;
 pub mod ssh;
+pub mod trial;
 
 pub use check::{Check, Diagnosis, Subject, Verdict};

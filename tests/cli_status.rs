@@ -83,3 +83,36 @@ fn whatever_else_sits_on_the_socket_is_no_coordinator() {
     let refusal = Reply::Error { message: "no".to_owned() };
     check([encode_hello(), refusal.encode()].concat(), "the coordinator answered: no");
 }
+
+#[test]
+fn watching_outlives_a_coordinator_and_ends_with_ctrl_c() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::io::BufRead;
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut watch = std::process::Command::new(env!("CARGO_BIN_EXE_muster"))
+        .args([
+            "status",
+            "--watch",
+            "--interval",
+            "100ms",
+            "--config",
+            "/dev/null",
+            "--state-dir",
+            "/nonexistent",
+        ])
+        .arg("--runtime-dir")
+        .arg(dir.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("it runs");
+    let mut lines = std::io::BufReader::new(watch.stdout.take().expect("piped")).lines();
+    let mut see = |what: &str| assert!(lines.any(|line| line.expect("text").contains(what)), "{what}");
+    see("waiting for the coordinator at ");
+    coordinator(dir.path(), [encode_hello(), Reply::Status { status: snapshot() }.encode()].concat());
+    see("No builder is known.");
+    see("waiting for the coordinator at ");
+    let pid = Pid::from_raw(i32::try_from(watch.id()).expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::INT).expect("it lives");
+    assert_eq!(watch.wait().expect("it ends").code(), Some(130));
+}

@@ -1,5 +1,6 @@
 //! `muster doctor`
 
+mod build;
 mod targets;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::config::{Builder, BuilderUri, Config, Environment};
 use crate::coordinator::{self, transport};
 use crate::doctor::host::{self, Patient};
 use crate::doctor::ssh::is_fingerprint;
-use crate::doctor::{Diagnosis, Subject, local};
+use crate::doctor::{Check, Diagnosis, Subject, local};
 use crate::edge::doctor::progress::Progress;
 use crate::edge::doctor::{self, Around};
 use crate::edge::ssh::{Patience, SocketDir};
@@ -101,10 +102,9 @@ async fn examine(
     let asked: Vec<_> = targets
         .into_iter()
         .map(|target| {
-            let name = target.name.clone();
             let asking =
                 builder(target, config.clone(), around.clone(), Arc::clone(&progress), Arc::clone(&places));
-            (name, around.tracker.spawn(asking))
+            around.tracker.spawn(asking)
         })
         .collect();
     let mut subjects = Vec::new();
@@ -116,24 +116,31 @@ async fn examine(
         subjects.push(Subject { builder: None, checks: local::checks(&facts) });
         progress.done("this machine");
     }
-    for (name, asking) in asked {
-        if let Ok(checks) = asking.await {
-            subjects.push(Subject { builder: Some(name), checks });
+    let mut asked_all = Vec::new();
+    for asking in asked {
+        if let Ok((target, checks)) = asking.await {
+            subjects.push(Subject { builder: Some(target.name.clone()), checks });
+            asked_all.push(target);
         }
+    }
+    if args.build {
+        progress.step("trial builds", "build");
+        build::build_on_each(config, around, &asked_all, &mut subjects).await;
     }
     Diagnosis::new(subjects)
 }
 
 async fn builder(
-    target: Target,
+    mut target: Target,
     config: Config,
     around: Around,
     progress: Arc<Progress>,
     places: Arc<Semaphore>,
-) -> Vec<crate::doctor::Check> {
+) -> (Target, Vec<Check>) {
     // Nobody closes it.
     let _place = places.acquire().await;
-    let name = target.name.as_str();
+    let name = target.name.clone();
+    let name = name.as_str();
     let spec = &target.builder.spec;
     let checks = match &target.builder.uri {
         BuilderUri::Process { root, program } => {
@@ -144,9 +151,11 @@ async fn builder(
         BuilderUri::Ssh(uri) => {
             let facts = doctor::host::ask(uri, &around, |step| progress.step(name, step)).await;
             let wanted = spec.features.iter().flatten().chain(&spec.mandatory).cloned().collect();
-            host::checks(Patient { name, uri, wanted: Some(&wanted) }, &facts)
+            let checks = host::checks(Patient { name, uri, wanted: Some(&wanted) }, &facts);
+            target.program = facts.report.and_then(|report| report.ok()?.nix_daemon);
+            checks
         }
     };
     progress.done(name);
-    checks
+    (target, checks)
 }

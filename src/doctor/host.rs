@@ -13,7 +13,7 @@ use crate::domain::{Feature, Trust};
 use crate::wire::probe::{Kvm, Report};
 
 /// Every check of a builder that ssh reaches, in order.
-pub const CHECKS: [&str; 15] = [
+pub const CHECKS: [&str; 16] = [
     "ssh-config",
     "name",
     "port",
@@ -21,6 +21,7 @@ pub const CHECKS: [&str; 15] = [
     "key",
     "login",
     "shell",
+    "itself",
     "nix",
     "daemon",
     "trust",
@@ -58,6 +59,10 @@ pub struct Facts {
     pub report: Option<Result<Report, String>>,
     /// Where its PATH finds `nix-daemon`.
     pub on_path: Option<String>,
+    /// Whether it is this very machine.
+    pub is_ourselves: bool,
+    /// The features that its daemon says it has, or else its configuration.
+    pub features: Option<BTreeSet<Feature>>,
     /// What its daemon said.
     pub daemon: Option<Result<Daemon, String>>,
     /// Whether only the older protocol answers there.
@@ -104,7 +109,7 @@ pub struct Patient<'a> {
 
 /// All checks but `build`, in order.
 pub fn checks(patient: Patient<'_>, facts: &Facts) -> Vec<Check> {
-    let mut all = vec![
+    vec![
         settings(facts),
         name(patient, facts),
         port(patient, facts),
@@ -112,15 +117,15 @@ pub fn checks(patient: Patient<'_>, facts: &Facts) -> Vec<Check> {
         key(patient, facts),
         login(patient, facts),
         shell(patient, facts),
+        itself(facts),
         nix(patient, facts),
-    ];
-    all.push(daemon(patient, facts));
-    all.push(trust(patient, facts));
-    all.push(version(facts));
-    all.push(features(patient, facts));
-    all.push(space(facts));
-    all.push(clock(facts));
-    all
+        daemon(patient, facts),
+        trust(patient, facts),
+        version(facts),
+        features(patient, facts),
+        space(facts),
+        clock(facts),
+    ]
 }
 
 /// The checks of a builder that is a process of this machine.
@@ -269,6 +274,19 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
+fn itself(facts: &Facts) -> Check {
+    const NAME: &str = "itself";
+    match (report(facts), facts.is_ourselves) {
+        (None, _) => Check::after(NAME, "shell"),
+        (Some(_), false) => Check::ok(NAME, "another machine than this one"),
+        (Some(_), true) => Check::fail(
+            NAME,
+            "it is this very machine (same machine-id, same boot), and would wait for itself",
+            "take it out of the builders: `max-jobs` in nix.conf says how much Nix builds here",
+        ),
+    }
+}
+
 fn nix(patient: Patient<'_>, facts: &Facts) -> Check {
     const NAME: &str = "nix";
     let Some(Ok(report)) = &facts.report else { return Check::after(NAME, "shell") };
@@ -365,7 +383,7 @@ pub(super) fn numbers(version: &str) -> Option<(u32, u32)> {
 fn features(patient: Patient<'_>, facts: &Facts) -> Check {
     const NAME: &str = "features";
     let Some(report) = report(facts) else { return Check::after(NAME, "shell") };
-    let Some(offered) = &report.features else {
+    let Some(offered) = &facts.features else {
         return Check::skipped(NAME, "its Nix does not say which features it offers");
     };
     let list = |features: &BTreeSet<&Feature>| {

@@ -7,12 +7,14 @@
 //! | `local` | this machine |
 //! | `pin` | accepting a host key by its fingerprint |
 //! | `progress` | who is asked what |
+//! | `trial` | builds by stock Nix |
 
 pub mod host;
 pub mod local;
 mod login;
 pub mod pin;
 pub mod progress;
+pub mod trial;
 
 use std::sync::Arc;
 use std::time::Duration;

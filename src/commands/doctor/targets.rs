@@ -14,13 +14,16 @@ pub struct Target {
     pub name: String,
     /// What is known of it.
     pub builder: Builder,
+    /// Where its nix-daemon was found.
+    pub program: Option<String>,
 }
 
 /// The builders of that name, or with that URI; with no word at all, all that are known.
 pub fn targets(words: &[String], config: &Config, source: &MachinesSource) -> Result<Vec<Target>, Failure> {
     let known = known(config, source);
     if words.is_empty() {
-        let target = |builder: Builder| Target { name: builder.spec.name.to_string(), builder };
+        let target =
+            |builder: Builder| Target { name: builder.spec.name.to_string(), builder, program: None };
         return Ok(known.into_iter().map(target).collect());
     }
     let mut seen = BTreeSet::new();
@@ -44,7 +47,7 @@ fn target(word: &str, known: &[Builder]) -> Result<Target, Failure> {
         Some(builder) => builder.clone(),
         None => of_uri(word)?,
     };
-    Ok(Target { name: word.to_owned(), builder })
+    Ok(Target { name: word.to_owned(), builder, program: None })
 }
 
 /// A builder of which nothing is said but how it is reached.

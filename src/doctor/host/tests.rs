@@ -37,7 +37,6 @@ fn well() -> Facts {
     };
     let report = Report {
         nix_daemon: Some("/opt/nix-daemon".to_owned()),
-        features: Some(features("big-parallel kvm")),
         kvm: Some(Kvm::Yes),
         store_free: Some(100 << 30),
         ..Report::default()
@@ -51,6 +50,8 @@ fn well() -> Facts {
         known: None,
         report: Some(Ok(report)),
         on_path: Some("/opt/nix-daemon".to_owned()),
+        is_ourselves: false,
+        features: Some(features("big-parallel kvm")),
         daemon: Some(Ok(Daemon { version: Some("2.34.8".to_owned()), trust: Trust::Trusted })),
         serve_only: false,
         clock_ahead: Some(1),
@@ -177,12 +178,17 @@ fn what_the_machine_lacks_is_told_with_the_line_to_write() {
     check(&with_report(|report| report.store_free = Some(5 << 30)), "store-space", Verdict::Warn, "");
     check(&with(|facts| facts.clock_ahead = Some(-3600)), "clock", Verdict::Warn, "timedatectl");
     check(
-        &with_report(|report| report.features = Some(features("x"))),
+        &with(|facts| facts.features = Some(features("x"))),
         "features",
         Verdict::Fail,
         "extra-system-features = big-parallel",
     );
     check(&with_report(|report| report.kvm = Some(Kvm::None)), "features", Verdict::Warn, "modprobe");
+}
+
+#[test]
+fn a_machine_is_no_builder_of_its_own() {
+    check(&with(|facts| facts.is_ourselves = true), "itself", Verdict::Fail, "max-jobs");
 }
 
 #[test]

@@ -1,27 +1,31 @@
 //! One builder, step by step. Each step is bounded in time, and the first failure that what follows depends on is the
 //! end.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::{Around, login};
-use crate::config::SshUri;
+use crate::config::{SshScheme, SshUri};
 use crate::doctor::host::{BadKey, Daemon, Facts};
 use crate::doctor::ssh::{Attempt, Outcome, Settings};
-use crate::domain::HostKey;
+use crate::domain::{Feature, HostKey};
 use crate::edge::channel::Transport;
-use crate::edge::files;
-use crate::edge::pool::Pool;
+use crate::edge::pool::{Lease, Pool};
 use crate::edge::ssh::{Host, Lane};
+use crate::edge::{clock, files, machine};
+use crate::nix::client::Error;
+use crate::nix::ops::BuildMode;
+use crate::nix::refusal;
 use crate::wire::probe::{self, Report};
 
 /// Hello of `nix-store --serve`, and its answer: the words before their versions.
@@ -199,24 +203,27 @@ pub(super) fn known_key(line: &str) -> Option<HostKey> {
 async fn inside(uri: &SshUri, around: &Around, facts: &mut Facts, step: &impl Fn(&'static str)) {
     let host = Host::new(uri.clone(), Arc::clone(&around.sockets), around.patience, around.tracker.clone());
     step("shell");
-    let before = unix_time();
+    let before = clock::unix_seconds();
     let report = script(&host, around.probe).await;
-    if let Ok(Report { clock: Some(there), .. }) = &report {
-        facts.clock_ahead = Some(ahead(*there, before, unix_time()));
-    }
-    let found = report.as_ref().ok().and_then(|report| report.nix_daemon.clone());
-    if report.is_ok() {
+    if let Ok(report) = &report {
+        facts.clock_ahead = report.clock.map(|there| ahead(there, before, clock::unix_seconds()));
+        facts.is_ourselves = is_ourselves(report);
         facts.on_path = on_path(&host, around.probe).await;
     }
+    let found = report.as_ref().ok().and_then(|report| report.nix_daemon.clone());
     let asked = !uri.remote_program.is_empty() || report.is_err() || found.is_some();
+    facts.features = report.as_ref().ok().and_then(|report| report.features.clone());
     facts.report = Some(report);
     if asked {
         step("daemon");
         host.use_program(found.as_deref());
         let transport = Transport::Ssh(Arc::clone(&host), Lane::Control);
-        facts.daemon = Some(daemon(transport, around).await);
+        let answer = question(transport, around).await;
+        facts.features = answer.as_ref().ok().and_then(|(_, own)| own.clone()).or(facts.features.take());
+        facts.daemon = Some(answer.map(|(daemon, _)| daemon));
     }
-    if let Some(Err(_)) = &facts.daemon {
+    if matches!(facts.daemon, Some(Err(_))) && uri.remote_program.is_empty() && uri.scheme != SshScheme::SshNg
+    {
         facts.serve_only = timeout(around.probe, serves(&host)).await.unwrap_or(false);
     }
     host.cut();
@@ -227,53 +234,70 @@ fn ahead(there: i64, before: i64, after: i64) -> i64 {
     if there < before { there - before } else { (there - after).max(0) }
 }
 
-fn unix_time() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+fn is_ourselves(report: &Report) -> bool {
+    let (machine, boot) = machine::ids();
+    machine.is_some() && boot.is_some() && machine == report.machine_id && boot == report.boot_id
 }
 
-async fn script(host: &Arc<Host>, limit: Duration) -> Result<Report, String> {
-    let mark = format!("m{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-    let said = timeout(limit, run(host, &probe::script(&mark))).await;
-    let said = said.map_err(|_| format!("no answer within {}", humantime::format_duration(limit)))??;
+async fn script(host: &Host, limit: Duration) -> Result<Report, String> {
+    let mark = machine::unguessable();
+    let said = run(host, limit, &probe::script(&mark), &format!("\n{mark} end\n")).await?;
     probe::parse(&mark, &said).map_err(|error| error.to_string())
 }
 
 /// Where the PATH of a command there finds the daemon.
-async fn on_path(host: &Arc<Host>, limit: Duration) -> Option<String> {
-    let said = timeout(limit, run(host, "echo; command -v nix-daemon\n")).await.ok()?.ok()?;
+async fn on_path(host: &Host, limit: Duration) -> Option<String> {
+    const END: &str = "\nthat is all\n";
+    let script = "printf '\\n%s\\n\\nthat is all\\n' \"$(command -v nix-daemon)\"\n";
+    let said = run(host, limit, script, END).await.ok()?;
     let text = String::from_utf8_lossy(&said).into_owned();
-    let last = text.lines().rfind(|line| !line.is_empty())?;
+    let (before, _) = text.rsplit_once(END)?;
+    let last = before.trim_end().lines().next_back()?;
     last.starts_with('/').then(|| last.chars().take(300).collect())
 }
 
 /// What a script prints there.
-async fn run(host: &Arc<Host>, script: &str) -> Result<Vec<u8>, String> {
-    let session = host.session(Lane::Control, "/bin/sh -s").await.map_err(|error| error.to_string())?;
-    let (mut stdin, hold) = (session.stdin, session.hold);
-    // Whoever does not read it answers something else, or nothing.
-    let _ = stdin.write_all(script.as_bytes()).await;
-    drop(stdin);
-    let mut said = Vec::new();
-    let mut stdout = session.stdout.take(probe::LONGEST as u64);
-    stdout.read_to_end(&mut said).await.map_err(|error| error.to_string())?;
-    drop(hold);
-    Ok(said)
+async fn run(host: &Host, limit: Duration, script: &str, end: &str) -> Result<Vec<u8>, String> {
+    let running = host.run(Lane::Control, "/bin/sh -s", script.as_bytes(), (end.as_bytes(), probe::LONGEST));
+    match timeout(limit, running).await {
+        Ok(Ok(said)) => Ok(said.stdout),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {}", humantime::format_duration(limit))),
+    }
 }
 
 /// Shakes hands with a daemon.
 pub async fn daemon(transport: Transport, around: &Around) -> Result<Daemon, String> {
+    question(transport, around).await.map(|(daemon, _)| daemon)
+}
+
+/// The same, and the features that it says it has.
+async fn question(
+    transport: Transport,
+    around: &Around,
+) -> Result<(Daemon, Option<BTreeSet<Feature>>), String> {
     let pool =
         Pool::new(transport, around.store_dir.clone(), around.patience.connect, around.tracker.clone());
-    let answer = pool.checkout().await;
-    let answer = answer
-        .map(|daemon| Daemon { version: daemon.daemon_version().map(str::to_owned), trust: daemon.trust() });
+    let mut channel = pool.checkout().await.map_err(|error| error.to_string())?;
+    let (version, trust) = (channel.daemon_version().map(str::to_owned), channel.trust());
+    let own = timeout(around.probe, features(&mut channel)).await.ok().flatten();
+    drop(channel);
     pool.cut("it has been asked");
-    answer.map_err(|error| error.to_string())
+    Ok((Daemon { version, trust }, own))
+}
+
+async fn features(channel: &mut Lease) -> Option<BTreeSet<Feature>> {
+    let (drv, derivation) = refusal::question()?;
+    let answer = match channel.build_derivation(&drv, &derivation, BuildMode::Normal, &mut drop).await {
+        Ok(result) => refusal::answer(&result.error),
+        Err(Error::Daemon(error)) => refusal::answer(&error.to_string()),
+        Err(_) => None,
+    };
+    answer.map(|(_, features)| features)
 }
 
 /// Whether the older protocol answers there.
-async fn serves(host: &Arc<Host>) -> bool {
+async fn serves(host: &Host) -> bool {
     let Ok(mut session) = host.session(Lane::Control, "nix-store --serve").await else { return false };
     let hello: Vec<u8> = SERVE_HELLO.iter().flat_map(|word| word.to_le_bytes()).collect();
     let mut answer = [0; 8];
