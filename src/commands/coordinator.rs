@@ -91,12 +91,13 @@ async fn serve(config: Config) -> Result<(), Failure> {
 
 /// The sockets that systemd holds for us, else our own with their locks.
 async fn listeners(config: &Config) -> Result<(Listeners, Vec<Lock>), Failure> {
-    let mut inherited = activation::inherited().map_err(|error| Failure::Failed(error.into()))?;
+    let known = ["endpoint", "control"];
+    let mut inherited = activation::inherited(&known).map_err(|error| Failure::Usage(error.into()))?;
     let mode = if config.endpoint.allow.is_empty() { ENDPOINT_MODE } else { ENDPOINT_MODE_OTHERS };
     let (endpoint, control) = (&config.endpoint.socket, &config.control.socket);
-    let (endpoint, one) = socket(inherited.remove("endpoint"), endpoint, "endpoint.socket", mode).await?;
+    let (endpoint, one) = socket(inherited.remove(known[0]), endpoint, "endpoint.socket", mode).await?;
     let (control, other) =
-        socket(inherited.remove("control"), control, "control.socket", CONTROL_MODE).await?;
+        socket(inherited.remove(known[1]), control, "control.socket", CONTROL_MODE).await?;
     Ok((Listeners { endpoint, control }, one.into_iter().chain(other).collect()))
 }
 
