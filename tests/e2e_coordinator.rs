@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use support::stage::MUSTER;
 use support::{After, Builder, Client, Drv, Outcome, PATIENCE, Stage, What, When, proc, wait_until};
 
 /// Everything a coordinator may leave behind when it is told to end.
@@ -252,6 +255,47 @@ fn a_second_coordinator_is_refused_and_told_of_the_first() {
     assert_eq!(second.code, Some(2), "{}", second.terminal);
     second.says_once(&["another coordinator", &format!("pid {}", stage.coordinator_pid())]);
     stage.build(&[Drv::new("after", "echo > $out")]).wait().succeeds();
+}
+
+/// A second coordinator with a runtime directory of its own, whose configuration names a file of the first.
+fn is_refused(stage: &Stage, key: &str, path: &Path) {
+    let (table, name) = key.split_once('.').expect("a key of a table");
+    let text = std::fs::read_to_string(stage.path("muster.toml")).expect("a configuration");
+    let setting = format!("{name} = \"{}\"\n", path.display());
+    let text = match text.split_once(&format!("[{table}]\n")) {
+        Some((before, after)) => format!("{before}[{table}]\n{setting}{after}"),
+        None => format!("{text}[{table}]\n{setting}"),
+    };
+    std::fs::write(stage.path("second.toml"), text).expect("room");
+    let mut second = stage.command(MUSTER);
+    second.args(["coordinator", "--config"]).arg(stage.path("second.toml"));
+    second.arg("--runtime-dir").arg(stage.path("run2")).arg("--state-dir").arg(stage.path("state2"));
+    let second = stage.run(second);
+    assert_eq!(second.code, Some(2), "{}", second.terminal);
+    second.says_once(&[path.to_str().expect("text"), key]);
+}
+
+#[test]
+fn a_second_coordinator_with_another_runtime_directory_takes_nothing_of_the_first() {
+    let Some(stage) = Stage::of(1, 1) else { return };
+    is_refused(&stage, "endpoint.socket", &stage.endpoint());
+    is_refused(&stage, "control.socket", &stage.path("run/control.sock"));
+    is_refused(&stage, "endpoint.machines_file", &stage.machines_file());
+    let precious = stage.path("precious");
+    std::fs::write(&precious, "text").expect("room");
+    is_refused(&stage, "endpoint.socket", &precious);
+    assert_eq!(std::fs::read_to_string(&precious).expect("there"), "text");
+    stage.build(&[Drv::new("after", "echo > $out")]).wait().succeeds();
+}
+
+#[test]
+fn a_runtime_directory_that_everybody_may_write_is_refused() {
+    let Some(stage) = Stage::without_coordinator(&[Builder::new("b1", 1)], "") else { return };
+    std::fs::create_dir(stage.path("run")).expect("room");
+    std::fs::set_permissions(stage.path("run"), std::fs::Permissions::from_mode(0o777)).expect("ours");
+    let refused = stage.run(stage.muster(&["coordinator"]));
+    assert_eq!(refused.code, Some(2), "{}", refused.terminal);
+    refused.says_once(&["cannot be trusted", "chmod go-w"]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `muster coordinator`
 
+use std::path::Path;
+
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -9,7 +11,7 @@ use crate::cli::CoordinatorArgs;
 use crate::config::{Attach, Config, Environment, Source};
 use crate::coordinator::{self, Listeners};
 use crate::edge::discover::machines::{self, Look};
-use crate::edge::files::{FilesError, listen, lock_runtime, make_dir};
+use crate::edge::files::{FilesError, Lock, judge_runtime, listen, lock_beside, lock_runtime, make_dir};
 use crate::edge::{activation, signals};
 use crate::policy::snapshot::HealthWord;
 use crate::render;
@@ -39,7 +41,9 @@ pub(super) fn run(args: &CoordinatorArgs, environment: &Environment) -> Result<(
     let runtime = &config.runtime_dir;
     let failed = |error: FilesError| Failure::Usage(error.into());
     make_dir(runtime, 0o755).and_then(|()| make_dir(&config.limits.spool_dir, 0o700)).map_err(failed)?;
+    judge_runtime(runtime).map_err(failed)?;
     let _lock = lock_runtime(runtime).map_err(failed)?;
+    let _lines = lock_beside(&config.endpoint.machines_file, "endpoint.machines_file").map_err(failed)?;
     if args.once { block_on(once(config)) } else { block_on(serve(config)) }
 }
 
@@ -80,22 +84,34 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::Failed(error.into());
     let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
     signals::cancel_on_signal(&shutdown, &tracker).map_err(failed)?;
-    let listeners = listeners(&config)?;
+    let (listeners, _locks) = listeners(&config).await?;
     tracing::info!(endpoint = %config.endpoint.socket.display(), "ready");
     coordinator::run(config, listeners, shutdown).await.map_err(|error| Failure::Failed(error.into()))
 }
 
-/// The sockets that systemd holds for us, else our own.
-fn listeners(config: &Config) -> Result<Listeners, Failure> {
-    let failed = |error: std::io::Error| Failure::Failed(error.into());
-    let mut inherited = activation::inherited().map_err(failed)?;
-    let mut socket = |name: &str, path, mode| match inherited.remove(name) {
-        Some(listener) => UnixListener::from_std(listener).map_err(failed),
-        None => listen(path, mode).map_err(|error| Failure::Usage(error.into())),
-    };
+/// The sockets that systemd holds for us, else our own with their locks.
+async fn listeners(config: &Config) -> Result<(Listeners, Vec<Lock>), Failure> {
+    let known = ["endpoint", "control"];
+    let mut inherited = activation::inherited(&known).map_err(|error| Failure::Usage(error.into()))?;
     let mode = if config.endpoint.allow.is_empty() { ENDPOINT_MODE } else { ENDPOINT_MODE_OTHERS };
-    Ok(Listeners {
-        endpoint: socket("endpoint", &config.endpoint.socket, mode)?,
-        control: socket("control", &config.control.socket, CONTROL_MODE)?,
-    })
+    let (endpoint, control) = (&config.endpoint.socket, &config.control.socket);
+    let (endpoint, one) = socket(inherited.remove(known[0]), endpoint, "endpoint.socket", mode).await?;
+    let (control, other) =
+        socket(inherited.remove(known[1]), control, "control.socket", CONTROL_MODE).await?;
+    Ok((Listeners { endpoint, control }, one.into_iter().chain(other).collect()))
+}
+
+async fn socket(
+    inherited: Option<std::os::unix::net::UnixListener>,
+    path: &Path,
+    key: &'static str,
+    mode: u32,
+) -> Result<(UnixListener, Option<Lock>), Failure> {
+    if let Some(listener) = inherited {
+        let listener = UnixListener::from_std(listener).map_err(|error| Failure::Failed(error.into()))?;
+        return Ok((listener, None));
+    }
+    let failed = |error: FilesError| Failure::Usage(error.into());
+    let lock = lock_beside(path, key).map_err(failed)?;
+    Ok((listen(path, key, mode).await.map_err(failed)?, Some(lock)))
 }

@@ -2,24 +2,55 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use tokio::net::UnixListener;
+use rustix::fs::OFlags;
+use tokio::net::{UnixListener, UnixStream};
 
 /// Why this coordinator cannot have its files.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// Another one has them.
-    #[error(
-        "another coordinator (pid {pid}) already uses {}; stop it, or give this one its own --runtime-dir",
-        path.display()
-    )]
+    #[error("another coordinator (pid {pid}) already uses {}; stop it, or give this one its own {own}", path.display())]
     InUse {
-        /// The directory.
+        /// The directory or file.
         path: PathBuf,
         /// The other one, as it says itself.
         pid: String,
+        /// The option or key that names another.
+        own: &'static str,
+    },
+    /// Somebody who holds no lock listens there: a service manager, or another program.
+    #[error("somebody already listens at {}; stop them, or give this coordinator its own {own}", path.display())]
+    Answered {
+        /// The socket.
+        path: PathBuf,
+        /// The key that names another.
+        own: &'static str,
+    },
+    /// Something else lies where a socket is to be.
+    #[error("{} is there and is no socket; move it away, or give this coordinator another {own}", path.display())]
+    NoSocket {
+        /// What lies there.
+        path: PathBuf,
+        /// The key that names another.
+        own: &'static str,
+    },
+    /// Others could replace what the coordinator leaves there.
+    #[error(
+        "the runtime directory {} cannot be trusted: {} {problem}; {advice}, or choose another --runtime-dir",
+        dir.display(), place.display()
+    )]
+    Untrusted {
+        /// The runtime directory.
+        dir: PathBuf,
+        /// It, or a directory above it.
+        place: PathBuf,
+        /// What is wrong there.
+        problem: String,
+        /// What to do.
+        advice: String,
     },
     /// A file or directory cannot be made.
     #[error("cannot {what} {}: {why}", path.display())]
@@ -42,46 +73,98 @@ pub fn make_dir(path: &Path, mode: u32) -> Result<(), FilesError> {
     DirBuilder::new().recursive(true).mode(mode).create(path).map_err(at("make the directory", path))
 }
 
+/// That nobody but root and ourselves can replace what lies in the runtime directory.
+pub fn judge_runtime(dir: &Path) -> Result<(), FilesError> {
+    let real = fs::canonicalize(dir).map_err(at("look at", dir))?;
+    let us = rustix::process::geteuid().as_raw();
+    for (depth, place) in real.ancestors().enumerate() {
+        let found = fs::metadata(place).map_err(at("look at", place))?;
+        let (owner, mode) = (found.uid(), found.mode() & 0o7777);
+        let writable = format!("may be written by others (mode {mode:04o})");
+        let (problem, advice) = match depth {
+            0 if ![0, us].contains(&owner) => {
+                (format!("belongs to user {owner}"), format!("chown it to user {us}"))
+            }
+            0 if mode & 0o022 != 0 => (writable, "chmod go-w it".to_owned()),
+            // Where others may write, only the sticky bit keeps them from moving what is not theirs.
+            1.. if mode & 0o1002 == 0o002 => (writable, "chmod o-w it".to_owned()),
+            _ => continue,
+        };
+        return Err(FilesError::Untrusted { dir: dir.to_owned(), place: place.to_owned(), problem, advice });
+    }
+    Ok(())
+}
+
 /// Held as long as the coordinator lives; the kernel lets go of it, however that ends.
-pub struct RuntimeLock {
+pub struct Lock {
     _file: File,
 }
 
 /// Takes the runtime directory for this process.
-pub fn lock_runtime(dir: &Path) -> Result<RuntimeLock, FilesError> {
-    let path = dir.join("coordinator.lock");
-    let opened =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
-    let mut file = opened.map_err(at("open", &path))?;
-    match file.try_lock() {
+pub fn lock_runtime(dir: &Path) -> Result<Lock, FilesError> {
+    lock(&dir.join("coordinator.lock"), dir, "--runtime-dir")
+}
+
+/// Takes a file that may lie elsewhere, for this process: two runtime directories can name the same one, as `key` of
+/// the configuration.
+pub fn lock_beside(path: &Path, key: &'static str) -> Result<Lock, FilesError> {
+    lock(&hidden(path, "lock"), path, key)
+}
+
+fn lock(file: &Path, taken: &Path, own: &'static str) -> Result<Lock, FilesError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o644);
+    // What somebody else has put there must not lead elsewhere: it is written to.
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let mut opened = options.open(file).map_err(at("open", file))?;
+    match opened.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();
             // Only for the message.
-            let _ = file.take(20).read_to_string(&mut pid);
-            return Err(FilesError::InUse { path: dir.to_owned(), pid: pid.trim().to_owned() });
+            let _ = opened.take(20).read_to_string(&mut pid);
+            return Err(FilesError::InUse { path: taken.to_owned(), pid: pid.trim().to_owned(), own });
         }
-        Err(TryLockError::Error(why)) => return Err(at("lock", &path)(why)),
+        Err(TryLockError::Error(why)) => return Err(at("lock", file)(why)),
     }
     let write = |file: &mut File| file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    write(&mut file).map_err(at("write", &path))?;
-    Ok(RuntimeLock { _file: file })
+    write(&mut opened).map_err(at("write", file))?;
+    Ok(Lock { _file: opened })
 }
 
 /// Listens at `path`, in the place of whatever socket a former coordinator left there. Only its lock's holder may.
-pub fn listen(path: &Path, mode: u32) -> Result<UnixListener, FilesError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at("replace", path)(error)),
-        _ => {}
-    }
-    let dir = path.parent().unwrap_or(Path::new("/"));
+pub async fn listen(path: &Path, key: &'static str, mode: u32) -> Result<UnixListener, FilesError> {
+    nobody_listens(path, key).await?;
     // Bound under another name, so that nobody finds it before its mode is set.
-    let hidden = dir.join(format!(".{}.new", path.file_name().unwrap_or_default().to_string_lossy()));
-    let _ = fs::remove_file(&hidden);
-    let listener = UnixListener::bind(&hidden).map_err(at("listen at", path))?;
-    fs::set_permissions(&hidden, Permissions::from_mode(mode)).map_err(at("set the mode of", path))?;
-    fs::rename(&hidden, path).map_err(at("listen at", path))?;
+    let new = hidden(path, "new");
+    let _ = fs::remove_file(&new);
+    let listener = UnixListener::bind(&new).map_err(at("listen at", path))?;
+    fs::set_permissions(&new, Permissions::from_mode(mode)).map_err(at("set the mode of", path))?;
+    fs::rename(&new, path).map_err(at("listen at", path))?;
     Ok(listener)
+}
+
+/// That there is nothing at `path`, or a socket that was left behind.
+async fn nobody_listens(path: &Path, own: &'static str) -> Result<(), FilesError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(at("look at", path)(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(FilesError::NoSocket { path: path.to_owned(), own });
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Not even room to wait for an answer: somebody listens who is busy.
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(at("ask who listens at", path)(error)),
+        Ok(_) | Err(_) => Err(FilesError::Answered { path: path.to_owned(), own }),
+    }
+}
+
+fn hidden(path: &Path, ending: &str) -> PathBuf {
+    path.with_file_name(format!(".{}.{ending}", path.file_name().unwrap_or_default().to_string_lossy()))
 }
 
 /// Replaces a file as a whole: a reader sees the old text or the new one.
@@ -138,11 +221,86 @@ mod tests {
     async fn a_socket_that_was_left_behind_is_replaced_and_private() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("endpoint.sock");
-        drop(listen(&path, 0o600).expect("free"));
-        let _listener = listen(&path, 0o600).expect("replaced");
+        drop(listen(&path, "endpoint.socket", 0o600).await.expect("free"));
+        let _listener = listen(&path, "endpoint.socket", 0o600).await.expect("replaced");
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_somebody_listens_at_is_left_to_them() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("endpoint.sock");
+        let _listener = listen(&path, "endpoint.socket", 0o600).await.expect("free");
+        let inode = fs::metadata(&path).expect("there").ino();
+        let second = listen(&path, "endpoint.socket", 0o600).await.expect_err("somebody listens").to_string();
+        assert!(
+            second.contains("somebody already listens") && second.contains("endpoint.socket"),
+            "{second}"
+        );
+        assert_eq!(fs::metadata(&path).expect("there").ino(), inode);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_left_alone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("precious");
+        fs::write(&path, "text").expect("written");
+        let error = listen(&path, "control.socket", 0o600).await.expect_err("a file").to_string();
+        assert!(error.contains("is no socket; move it away"), "{error}");
+        assert_eq!(fs::read_to_string(&path).expect("there"), "text");
+    }
+
+    #[test]
+    fn a_file_is_locked_wherever_it_is_named_from() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("machines");
+        let _lock = lock_beside(&path, "endpoint.machines_file").expect("free");
+        let Err(error) = lock_beside(&path, "endpoint.machines_file") else { panic!("taken twice") };
+        assert!(error.to_string().contains("its own endpoint.machines_file"), "{error}");
+    }
+
+    #[test]
+    fn a_lock_that_is_a_link_is_not_followed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "text").expect("written");
+        std::os::unix::fs::symlink(&victim, dir.path().join("coordinator.lock")).expect("a link");
+        assert!(lock_runtime(dir.path()).is_err());
+        assert_eq!(fs::read_to_string(&victim).expect("there"), "text");
+    }
+
+    #[test]
+    fn a_runtime_directory_that_others_may_write_is_refused() {
+        let above = tempfile::tempdir().expect("a directory");
+        let dir = above.path().join("run");
+        fs::create_dir(&dir).expect("made");
+        let judge = |above_mode, mode| {
+            fs::set_permissions(above.path(), Permissions::from_mode(above_mode)).expect("ours");
+            fs::set_permissions(&dir, Permissions::from_mode(mode)).expect("ours");
+            judge_runtime(&dir).map_err(|error| error.to_string())
+        };
+        for (above, mode) in [(0o755, 0o755), (0o700, 0o700), (0o1777, 0o755), (0o775, 0o755)] {
+            assert_eq!(judge(above, mode), Ok(()));
+        }
+        for mode in [0o775, 0o757, 0o1777] {
+            let error = judge(0o755, mode).expect_err("others may write");
+            assert!(error.contains("chmod go-w"), "{error}");
+        }
+        let error = judge(0o777, 0o755).expect_err("others may move it");
+        assert!(error.contains(&format!("{} may be written", above.path().display())), "{error}");
+    }
+
+    #[test]
+    fn a_runtime_directory_of_somebody_else_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            return println!("skipped: takes root to give a directory away");
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        std::os::unix::fs::chown(dir.path(), Some(1000), None).expect("we are root");
+        let error = judge_runtime(dir.path()).expect_err("not ours").to_string();
+        assert!(error.contains("belongs to user 1000; chown it to user 0"), "{error}");
     }
 
     #[test]

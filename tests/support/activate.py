@@ -1,6 +1,8 @@
 """Stands for a service manager: listens on SOCKET and runs COMMAND with it, again each time that it ends.
 
-activate.py SOCKET COMMAND...
+Not again after a usage error, as with RestartPreventExitStatus=2. NAME is the socket's FileDescriptorName.
+
+activate.py NAME SOCKET COMMAND...
 """
 
 import os
@@ -8,10 +10,11 @@ import socket
 import sys
 
 FIRST_PASSED = 3
+USAGE_ERROR = 2
 
 
 def main() -> None:
-    path, command = sys.argv[1], sys.argv[2:]
+    name, path, command = sys.argv[1], sys.argv[2], sys.argv[3:]
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(64)
@@ -20,9 +23,11 @@ def main() -> None:
         if pid == 0:
             os.dup2(listener.fileno(), FIRST_PASSED)
             os.set_inheritable(FIRST_PASSED, True)
-            os.environ.update(LISTEN_FDS="1", LISTEN_FDNAMES="endpoint", LISTEN_PID=str(os.getpid()))
+            os.environ.update(LISTEN_FDS="1", LISTEN_FDNAMES=name, LISTEN_PID=str(os.getpid()))
             os.execvp(command[0], command)
-        os.waitpid(pid, 0)
+        _, status = os.waitpid(pid, 0)
+        if os.waitstatus_to_exitcode(status) == USAGE_ERROR:
+            sys.exit(USAGE_ERROR)
 
 
 main()
