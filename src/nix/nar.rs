@@ -15,7 +15,7 @@ mod check;
 mod node;
 mod walk;
 
-pub use check::{Checker, CopyError, Summary, copy};
+pub use check::{Checker, CopyError, Summary, copy, relay};
 pub use node::Node;
 pub use walk::{Fed, Flaw, NarError, Walker};
 

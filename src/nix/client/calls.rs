@@ -127,6 +127,24 @@ where
         to: &mut S,
         max_bytes: u64,
     ) -> Result<nar::Summary, Error> {
+        self.begin_nar(path).await?;
+        let copied = nar::copy(&mut self.from, to, max_bytes).await;
+        self.end_nar(copied).await
+    }
+
+    /// The same where the digest is not wanted, which costs more than all the rest.
+    pub async fn relay_nar<S: AsyncWrite + Unpin>(
+        &mut self,
+        path: &StorePath,
+        to: &mut S,
+        max_bytes: u64,
+    ) -> Result<u64, Error> {
+        self.begin_nar(path).await?;
+        let copied = nar::relay(&mut self.from, to, max_bytes).await;
+        self.end_nar(copied).await
+    }
+
+    async fn begin_nar(&mut self, path: &StorePath) -> Result<(), Error> {
         let op = Op::NarFromPath;
         self.clean = false;
         let question = Request::NarFromPath { path: path.clone() }.encode(&self.dialect);
@@ -137,13 +155,17 @@ where
             self.clean = true;
             return Err(refused.into());
         }
-        match nar::copy(&mut self.from, to, max_bytes).await {
-            Ok(summary) => {
+        Ok(())
+    }
+
+    async fn end_nar<T>(&mut self, copied: Result<T, CopyError>) -> Result<T, Error> {
+        match copied {
+            Ok(copied) => {
                 self.clean = true;
-                Ok(summary)
+                Ok(copied)
             }
             Err(CopyError::Daemon { .. }) => {
-                let mut decoder = Decoder::new(&mut self.from, &self.dialect, op.name());
+                let mut decoder = Decoder::new(&mut self.from, &self.dialect, Op::NarFromPath.name());
                 Err(Error::Daemon(decoder.take("error").await?))
             }
             Err(error) => Err(Error::Nar(error)),

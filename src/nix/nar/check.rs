@@ -101,14 +101,38 @@ where
     R: AsyncBufRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut checker = Checker::new();
-    loop {
-        let bytes = checker.bytes();
+    let mut sha256 = sha2::Sha256::new();
+    let bytes = pass(from, to, max_bytes, |piece| sha256.update(piece)).await?;
+    Ok(Summary { hash: Sha256(sha256.finalize().into()), bytes })
+}
+
+/// The same for whoever leaves the digest to the receiver; says how many bytes there were.
+pub async fn relay<R, W>(from: &mut R, to: &mut W, max_bytes: u64) -> Result<u64, CopyError>
+where
+    R: AsyncBufRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    pass(from, to, max_bytes, |_| ()).await
+}
+
+async fn pass<R, W>(
+    from: &mut R,
+    to: &mut W,
+    max_bytes: u64,
+    mut see: impl FnMut(&[u8]),
+) -> Result<u64, CopyError>
+where
+    R: AsyncBufRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut walker = Walker::new();
+    let mut bytes = 0;
+    while !walker.is_done() {
         let piece = from.fill_buf().await.map_err(|error| CopyError::Source { bytes, error })?;
         if piece.is_empty() {
-            break;
+            return Err(CopyError::Truncated { bytes });
         }
-        let fed = match checker.feed(piece) {
+        let fed = match walker.feed(piece) {
             Ok(fed) => fed,
             Err(NarError::Daemon { consumed }) => {
                 from.consume(consumed);
@@ -116,16 +140,14 @@ where
             }
             Err(error) => return Err(CopyError::Grammar(error)),
         };
-        if checker.bytes() > max_bytes {
+        if bytes + fed.consumed as u64 > max_bytes {
             return Err(CopyError::TooLarge { limit: max_bytes });
         }
+        see(&piece[..fed.consumed]);
         let written = to.write_all(&piece[..fed.consumed]).await;
         written.map_err(|error| CopyError::Sink { bytes, error })?;
+        bytes += fed.consumed as u64;
         from.consume(fed.consumed);
-        if fed.done {
-            break;
-        }
     }
-    let bytes = checker.bytes();
-    checker.finish().ok_or(CopyError::Truncated { bytes })
+    Ok(bytes)
 }
