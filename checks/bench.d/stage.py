@@ -158,7 +158,7 @@ class Groups:
         self.root, self.mounted = find_hierarchy(base)
         self.version2 = os.path.exists(f"{self.root}/cgroup.controllers")
         self.names = []
-        self.mark = f"bench-{os.getpid()}"
+        self.mark = f"bench-{os.urandom(4).hex()}"
 
     def make(self, name):
         path = f"{self.root}/{self.mark}-{name}"
