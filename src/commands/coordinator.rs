@@ -11,7 +11,9 @@ use crate::config::{Attach, Config, Environment, Source};
 use crate::coordinator::{self, Listeners};
 use crate::edge::activation;
 use crate::edge::discover::machines::{self, Look};
-use crate::edge::files::{FilesError, Lock, judge_runtime, listen, lock_beside, lock_runtime, make_dir};
+use crate::edge::files::{
+    FilesError, Lock, judge_runtime, listen, lock_beside, lock_runtime, make_dir, raise_open_files,
+};
 use crate::edge::signals::{Ending, Signals};
 use crate::policy::snapshot::HealthWord;
 use crate::render;
@@ -38,6 +40,7 @@ pub(super) fn run(args: &CoordinatorArgs, environment: &Environment) -> Result<(
             "--once goes with --attach direct: through muster, it must stay"
         )));
     }
+    raise_open_files();
     let runtime = &config.runtime_dir;
     let failed = |error: FilesError| Failure::Usage(error.into());
     make_dir(runtime, 0o755).and_then(|()| make_dir(&config.limits.spool_dir, 0o700)).map_err(failed)?;
