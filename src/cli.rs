@@ -45,7 +45,8 @@ Examples:
 
 Exit codes:
   0 done, 1 a build failed, 2 usage or configuration, 3 no builder could be used,
-  4 cannot reach the coordinator, 130 interrupted";
+  4 cannot reach the coordinator, 130 interrupted,
+  143 terminated at once by a second signal";
 
 /// How log messages look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

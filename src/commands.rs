@@ -13,9 +13,13 @@ mod setup;
 mod status;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use crate::cli::{Cli, Command};
 use crate::config::{ConfigError, Environment};
+
+/// What threads that still touch files have left when all else has ended.
+const STRAGGLERS: Duration = Duration::from_millis(200);
 
 /// Why a command did not do what was asked. Each kind has an exit code of its own.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +39,9 @@ pub enum Failure {
     /// The user interrupted it.
     #[error("interrupted")]
     Interrupted,
+    /// SIGTERM came twice.
+    #[error("terminated by a second signal, before it had ended by itself")]
+    Terminated,
 }
 
 impl Failure {
@@ -46,6 +53,7 @@ impl Failure {
             Self::NoBuilder(_) => 3,
             Self::NoCoordinator(_) => 4,
             Self::Interrupted => 130,
+            Self::Terminated => 143,
         }
     }
 }
@@ -76,7 +84,11 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
 /// Runs a future on this thread, with sockets, processes, signals and timers.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::Failed(error.into()))?.block_on(future)
+    let runtime = runtime.map_err(|error| Failure::Failed(error.into()))?;
+    let ended = runtime.block_on(future);
+    // A thread that reads a file of a dead network mount never comes back.
+    runtime.shutdown_timeout(STRAGGLERS);
+    ended
 }
 
 /// Writes to stdout. A reader that has seen enough is no failure.
@@ -103,7 +115,8 @@ mod tests {
             Failure::NoBuilder(error()),
             Failure::NoCoordinator(error()),
             Failure::Interrupted,
+            Failure::Terminated,
         ];
-        assert_eq!(codes.map(|failure| failure.code()), [1, 2, 3, 4, 130]);
+        assert_eq!(codes.map(|failure| failure.code()), [1, 2, 3, 4, 130, 143]);
     }
 }

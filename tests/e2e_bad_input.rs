@@ -215,3 +215,93 @@ fn a_user_who_may_not_use_the_endpoint_is_told_who_may() {
         assert!(answer.contains("only root and the coordinator's own user"), "{answer} {said}");
     });
 }
+
+/// Connects `count` times as a user who is nobody special, sends `bytes` each time, and stays until it is killed.
+fn crowd(stage: &Stage, socket: &Path, count: u32, bytes: u32) -> Option<support::Client> {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: takes root to become somebody else");
+        return None;
+    }
+    for dir in [stage.path("."), stage.path("run")] {
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    }
+    let script = "\
+import socket, sys, time
+path, count, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+header = (size + 1).to_bytes(4, 'little') + b'\\4'
+held = []
+for _ in range(count):
+    held.append(socket.socket(socket.AF_UNIX))
+    held[-1].connect(path)
+    held[-1].settimeout(2)
+    try:
+        held[-1].sendall((header + bytes(size)) if size else b'')
+    except OSError:
+        pass
+print('all here', flush=True)
+time.sleep(1000)
+";
+    let mut command = stage.command("python3");
+    command.arg("-c").arg(script).arg(socket).args([count.to_string(), bytes.to_string()]);
+    command.uid(1000).gid(1000);
+    let mut crowd = support::Client::start(command, stage.path("crowd.log"));
+    crowd.prints("all here");
+    Some(crowd)
+}
+
+fn open_files(stage: &Stage) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", stage.coordinator_pid())).expect("it lives").count()
+}
+
+#[test]
+fn a_crowd_at_the_control_socket_keeps_nobody_else_out() {
+    nobody_else_notices(|stage| {
+        let Some(_crowd) = crowd(stage, &stage.path("run/control.sock"), 300, 0) else { return };
+        stage.status();
+        assert!(open_files(stage) < 100, "it holds {} files", open_files(stage));
+        assert!(stage.coordinator_log().contains("too many connections"));
+    });
+}
+
+#[test]
+fn who_may_not_use_the_endpoint_cannot_fill_its_memory() {
+    let config = "[endpoint]\nlocal = \"never\"\nallow = [\"12345\"]\n";
+    let Some(mut stage) = Stage::without_coordinator(&[support::Builder::new("b1", 1)], config) else {
+        return;
+    };
+    stage.start_coordinator();
+    let Some(_crowd) = crowd(&stage, &stage.endpoint(), 3, 60 << 20) else { return };
+    let (_, most) = proc::memory(stage.coordinator_pid());
+    assert!(most < ENOUGH_KIB, "the coordinator needed {most} KiB");
+    stage.build(&[Drv::new("after", "echo > $out")]).wait().succeeds();
+}
+
+#[test]
+fn nonsense_is_logged_with_whose_it_is() {
+    let Some(stage) = Stage::of(1, 1) else { return };
+    is_closed_after(&stage.endpoint(), b"GET / HTTP/1.1\r\n\r\n");
+    is_closed_after(&stage.path("run/control.sock"), b"GET / HTTP/1.1\r\n\r\n");
+    let (uid, pid) = (rustix::process::geteuid().as_raw(), std::process::id());
+    let blamed = |log: &str| {
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("WARN") && line.contains("does not keep to the protocol"));
+        lines.filter(|line| line.contains(&format!("uid={uid} pid={pid}"))).count()
+    };
+    wait_for("both are logged", PATIENCE, || (blamed(&stage.coordinator_log()) == 2).then_some(()));
+}
+
+#[test]
+fn it_may_open_as_many_files_as_the_system_allows() {
+    let Some(stage) = Stage::without_coordinator(&[support::Builder::new("b1", 1)], "") else { return };
+    let coordinator = stage.muster(&["coordinator"]);
+    let mut command = stage.command("sh");
+    command.args(["-c", "ulimit -Sn 64; exec \"$@\"", "sh"]).arg(coordinator.get_program());
+    command.args(coordinator.get_args());
+    let mut coordinator = support::Client::start(command, stage.path("limited.log"));
+    coordinator.prints("ready");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", coordinator.pid())).expect("it lives");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("Linux says so");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[3], words[4], "{line}");
+}

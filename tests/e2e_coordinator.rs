@@ -248,6 +248,33 @@ fn ctrl_c_ends_it_in_under_two_seconds_with_a_frozen_builder_too() {
     ends_soon(Signal::INT, true);
 }
 
+/// Stopped meanwhile, it finds both signals at once.
+fn ends_at_once(first: Signal, second: Signal, codes: &[i32]) {
+    let Some(mut stage) = Stage::of(2, 1) else { return };
+    let client = busy(&stage, true);
+    let pid = stage.coordinator_pid();
+    [Signal::STOP, first, second].into_iter().for_each(|signal| proc::signal(pid, signal));
+    let (code, took) = stage.stop_coordinator(Signal::CONT);
+    assert!(code.is_some_and(|code| codes.contains(&code)), "exit code {code:?} after {took:?}");
+    assert!(took < Duration::from_secs(1), "it took {took:?}");
+    nothing_is_left(&stage, Duration::from_millis(500));
+    stage.launch_coordinator();
+    survived(client.wait());
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    ends_at_once(Signal::TERM, Signal::INT, &[130, 143]);
+}
+
+#[test]
+fn a_hangup_ends_nothing() {
+    let Some(stage) = Stage::of(1, 1) else { return };
+    proc::signal(stage.coordinator_pid(), Signal::HUP);
+    wait_until("it says so", PATIENCE, || stage.coordinator_log().contains("SIGHUP is ignored"));
+    stage.build(&[Drv::new("after", "echo > $out")]).wait().succeeds();
+}
+
 #[test]
 fn a_second_coordinator_is_refused_and_told_of_the_first() {
     let Some(stage) = Stage::of(1, 1) else { return };

@@ -4,15 +4,17 @@ use std::path::Path;
 
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::{Failure, block_on, print};
 use crate::cli::CoordinatorArgs;
 use crate::config::{Attach, Config, Environment, Source};
 use crate::coordinator::{self, Listeners};
+use crate::edge::activation;
 use crate::edge::discover::machines::{self, Look};
-use crate::edge::files::{FilesError, Lock, judge_runtime, listen, lock_beside, lock_runtime, make_dir};
-use crate::edge::{activation, signals};
+use crate::edge::files::{
+    FilesError, Lock, judge_runtime, listen, lock_beside, lock_runtime, make_dir, raise_open_files,
+};
+use crate::edge::signals::{Ending, Signals};
 use crate::policy::snapshot::HealthWord;
 use crate::render;
 
@@ -38,6 +40,7 @@ pub(super) fn run(args: &CoordinatorArgs, environment: &Environment) -> Result<(
             "--once goes with --attach direct: through muster, it must stay"
         )));
     }
+    raise_open_files();
     let runtime = &config.runtime_dir;
     let failed = |error: FilesError| Failure::Usage(error.into());
     make_dir(runtime, 0o755).and_then(|()| make_dir(&config.limits.spool_dir, 0o700)).map_err(failed)?;
@@ -63,10 +66,9 @@ fn no_builder(config: &Config, look: &Look) -> Failure {
 
 /// Writes the lines of direct attach and shows what was found.
 async fn once(config: Config) -> Result<(), Failure> {
-    let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
-    signals::cancel_on_signal(&shutdown, &tracker).map_err(|error| Failure::Failed(error.into()))?;
+    let shutdown = CancellationToken::new();
     let interrupted = shutdown.clone();
-    let done = coordinator::once(config, shutdown).await;
+    let done = guarded(&shutdown, coordinator::once(config, shutdown.clone())).await?;
     let found = done.map_err(|error| Failure::Failed(error.into()))?;
     let rows = &found.snapshot.builders;
     print(&render::status::builders(&found.snapshot, None))?;
@@ -81,12 +83,24 @@ async fn once(config: Config) -> Result<(), Failure> {
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::Failed(error.into());
-    let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
-    signals::cancel_on_signal(&shutdown, &tracker).map_err(failed)?;
+    let shutdown = CancellationToken::new();
+    let work = serve_until(config, shutdown.clone());
+    guarded(&shutdown, work).await?
+}
+
+async fn serve_until(config: Config, shutdown: CancellationToken) -> Result<(), Failure> {
     let (listeners, _locks) = listeners(&config).await?;
     tracing::info!(endpoint = %config.endpoint.socket.display(), "ready");
     coordinator::run(config, listeners, shutdown).await.map_err(|error| Failure::Failed(error.into()))
+}
+
+/// With the signals of a service manager and of a terminal.
+async fn guarded<T>(shutdown: &CancellationToken, work: impl Future<Output = T>) -> Result<T, Failure> {
+    let signals = Signals::catch().map_err(|error| Failure::Failed(error.into()))?;
+    signals.guard(shutdown, work).await.map_err(|ending| match ending {
+        Ending::Terminated => Failure::Terminated,
+        Ending::Interrupted => Failure::Interrupted,
+    })
 }
 
 /// The sockets that systemd holds for us, else our own with their locks.

@@ -1,31 +1,72 @@
-//! Where people's commands come in.
+//! Where people's commands come in. Anybody may: nobody is waited for long.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixListener;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::accept::{Bounds, accept};
 use super::{News, World};
-use crate::wire::control::{self, Reply, Request};
+use crate::wire::control::{ControlError, Conversation, Reply, Request};
+
+const BOUNDS: Bounds = Bounds { each: 32, all: 128 };
+/// For the first words.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two requests, and for taking a reply.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Answers commands until `shutdown`.
 pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: CancellationToken) {
-    let answer = |stream| converse(stream, Arc::clone(&world));
-    super::accept::accept(&listener, &world, &shutdown, answer).await;
-}
-
-async fn converse(stream: UnixStream, world: Arc<World>) {
-    let served = control::serve(stream, |request| {
+    let session = |stream, peer: tokio::net::unix::UCred| {
         let world = Arc::clone(&world);
         async move {
-            match request {
-                Request::Status => snapshot(&world).await,
+            let (uid, pid) = (peer.uid(), peer.pid());
+            match converse(stream, |request| answer(Arc::clone(&world), request)).await {
+                Ok(()) => {}
+                Err(error @ (ControlError::TooLong(_) | ControlError::Message(_))) => {
+                    tracing::warn!(uid, pid, %error, "a client of the control socket does not keep to the protocol");
+                }
+                Err(error) => tracing::debug!(uid, pid, %error, "a control connection ended"),
             }
         }
-    });
-    if let Err(error) = served.await {
-        tracing::debug!(%error, "a control connection ended");
+    };
+    accept(&listener, BOUNDS, &world, &shutdown, session).await;
+}
+
+async fn converse<S, Answer>(stream: S, answer: impl Fn(Request) -> Answer) -> Result<(), ControlError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    Answer: Future<Output = Reply>,
+{
+    let Some(mut conversation) = within(HELLO_TIMEOUT, Conversation::open(stream)).await? else {
+        return Ok(());
+    };
+    while let Some(request) = within(IDLE_TIMEOUT, conversation.request()).await? {
+        let reply = match request {
+            Ok(request) => answer(request).await,
+            Err(error) => Reply::Error { message: error.to_string() },
+        };
+        within(IDLE_TIMEOUT, conversation.reply(&reply)).await?;
+    }
+    Ok(())
+}
+
+async fn within<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, ControlError>>,
+) -> Result<T, ControlError> {
+    let silent = || io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {limit:?}"));
+    timeout(limit, step).await.unwrap_or_else(|_| Err(silent().into()))
+}
+
+async fn answer(world: Arc<World>, request: Request) -> Reply {
+    match request {
+        Request::Status => snapshot(&world).await,
     }
 }
 
@@ -35,5 +76,30 @@ async fn snapshot(world: &World) -> Reply {
     match answer.await {
         Ok(status) => Reply::Status { status },
         Err(_) => Reply::Error { message: "the coordinator is about to end".to_owned() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::wire::control::encode_hello;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_falls_silent_is_closed() {
+        let check = async |said: &[u8], limit: Duration| {
+            let (mut client, server) = duplex(1 << 10);
+            client.write_all(said).await.expect("room");
+            let began = Instant::now();
+            let ended = converse(server, async |_| Reply::Error { message: String::new() }).await;
+            assert!(matches!(ended, Err(ControlError::Io(error)) if error.kind() == io::ErrorKind::TimedOut));
+            assert!((limit..limit + Duration::from_secs(1)).contains(&began.elapsed()));
+        };
+        check(b"", HELLO_TIMEOUT).await;
+        check(b"{\"muster\"", HELLO_TIMEOUT).await;
+        check(&encode_hello(), IDLE_TIMEOUT).await;
+        check(&[encode_hello(), Request::Status.encode()].concat(), IDLE_TIMEOUT).await;
     }
 }

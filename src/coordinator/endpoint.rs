@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::accept::{Bounds, accept};
 use super::feed::{Ending, Feed, Told};
 use super::job::Job;
 use super::local::LocalError;
@@ -22,35 +24,39 @@ use crate::nix::client::Error;
 use crate::nix::handshake::Version;
 use crate::nix::ops::{Op, Reply, Request, Stream};
 use crate::nix::wire::{self, Dialect, ProtocolError};
-use crate::wire::link::{DATA_CHUNK, Hello, Unit, VERSION, Welcome, agree};
+use crate::wire::link::{DATA_CHUNK, Hello, MAX_HELLO, Unit, VERSION, Welcome, agree};
 
 static NEXT_REQUEST: AtomicU64 = AtomicU64::new(1);
 
 /// A client that says nothing is closed after this.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// One that is refused has this long to hear why.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// Serves clients until `shutdown`.
 pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: CancellationToken) {
-    let session = |stream| {
+    // Each accepted build has a connection, and while one is lost and another made, two.
+    let each = (2 * world.config.endpoint.max_accepted as usize).max(256);
+    let bounds = Bounds { each, all: 2 * each };
+    let session = |stream, peer: UCred| {
         let world = Arc::clone(&world);
         async move {
-            if let Err(error) = welcome(stream, world).await {
-                tracing::debug!(%error, "a client's session ended");
+            let Err(error) = welcome(stream, peer, world).await else { return };
+            let (uid, pid) = (peer.uid(), peer.pid());
+            if error.is_nonsense() {
+                tracing::warn!(uid, pid, %error, "a client of the endpoint does not keep to the protocol");
+            } else {
+                tracing::debug!(uid, pid, %error, "a client's session ended");
             }
         }
     };
-    super::accept::accept(&listener, &world, &shutdown, session).await;
+    accept(&listener, bounds, &world, &shutdown, session).await;
 }
 
-/// Exchanges hellos, then serves.
-async fn welcome(stream: UnixStream, world: Arc<World>) -> Result<(), SessionError> {
-    let peer = stream.peer_cred().map_err(LinkError::Io)?;
+/// Exchanges hellos, then serves. Whoever may not come in is not listened to.
+async fn welcome(stream: UnixStream, peer: UCred, world: Arc<World>) -> Result<(), SessionError> {
     let (mut reader, mut writer) = split(stream);
-    let hello = match timeout(HELLO_TIMEOUT, reader.recv()).await {
-        Ok(Ok(Some((Unit::Hello(hello), _)))) => hello,
-        Ok(Err(error)) => return Err(error.into()),
-        Ok(Ok(_)) | Err(_) => return Err(SessionError::NoHello),
-    };
     if !world.allowed.contains(&peer.uid()) {
         let text = format!(
             "user {} may not use this endpoint: only root and user {} may; to let it in, and trust it like root, name \
@@ -58,8 +64,17 @@ async fn welcome(stream: UnixStream, world: Arc<World>) -> Result<(), SessionErr
             peer.uid(),
             rustix::process::geteuid().as_raw()
         );
-        return Ok(writer.send(&Unit::Refused(text)).await?);
+        writer.send(&Unit::Refused(text)).await?;
+        // Closed at once, it would fail to send its hello and never read the answer.
+        let _ = timeout(LINGER, reader.recv_within(MAX_HELLO)).await;
+        return Ok(());
     }
+    let hello = match timeout(HELLO_TIMEOUT, reader.recv_within(MAX_HELLO)).await {
+        Ok(Ok(Some((Unit::Hello(hello), _)))) => hello,
+        Ok(Ok(Some((other, _)))) => return Err(SessionError::OutOfPlace(other.name())),
+        Ok(Err(error)) => return Err(error.into()),
+        Ok(Ok(None)) | Err(_) => return Err(SessionError::NoHello),
+    };
     if let Err(why) = agree(&hello) {
         return Ok(writer.send(&Unit::Refused(why)).await?);
     }
@@ -79,7 +94,7 @@ enum SessionError {
     #[error("a malformed request: {0}")]
     Protocol(#[from] ProtocolError),
     /// A unit out of place.
-    #[error("a {0} unit where a request was due")]
+    #[error("a {0} unit where it has no place")]
     OutOfPlace(&'static str),
     /// No hello in time.
     #[error("no hello came")]
@@ -87,6 +102,17 @@ enum SessionError {
     /// The client closed with a request under way.
     #[error("the client closed")]
     Closed,
+}
+
+impl SessionError {
+    /// Whether the client is to blame, and not the end of a connection.
+    fn is_nonsense(&self) -> bool {
+        match self {
+            Self::Link(error) => matches!(error, LinkError::Unit(_) | LinkError::Descriptors(_)),
+            Self::Protocol(_) | Self::OutOfPlace(_) => true,
+            Self::NoHello | Self::Closed => false,
+        }
+    }
 }
 
 impl From<std::io::Error> for SessionError {

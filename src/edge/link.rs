@@ -14,7 +14,7 @@ use rustix::net::{
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-use crate::wire::link::{BadUnit, Unit};
+use crate::wire::link::{BadUnit, MAX_UNIT, Unit};
 
 const READ_CHUNK: usize = 64 << 10;
 /// Descriptors that wait for their unit; more means that the peer does not keep to the protocol.
@@ -63,8 +63,13 @@ impl LinkReader {
     ///
     /// Cancel safe: what has arrived stays in the buffer.
     pub async fn recv(&mut self) -> Result<Option<(Unit, Option<OwnedFd>)>, LinkError> {
+        self.recv_within(MAX_UNIT).await
+    }
+
+    /// The same for a unit of `most` bytes; a longer one is refused before it is kept.
+    pub async fn recv_within(&mut self, most: usize) -> Result<Option<(Unit, Option<OwnedFd>)>, LinkError> {
         loop {
-            if let Some((unit, length)) = Unit::decode(&self.buffer)? {
+            if let Some((unit, length)) = Unit::decode_within(&self.buffer, most)? {
                 self.buffer.drain(..length);
                 let fd = match unit {
                     Unit::Output(_) => Some(

@@ -146,29 +146,33 @@ impl Reply {
     }
 }
 
-/// The coordinator's end of one connection: answers until the client closes it.
-pub async fn serve<S, Answer>(
-    stream: S,
-    mut answer: impl FnMut(Request) -> Answer,
-) -> Result<(), ControlError>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-    Answer: Future<Output = Reply>,
-{
-    let mut stream = BufReader::new(stream);
-    stream.write_all(&encode_hello()).await?;
-    stream.flush().await?;
-    let Some(hello) = read_line(&mut stream, MAX_REQUEST).await? else { return Ok(()) };
-    decode_hello(&hello)?;
-    while let Some(line) = read_line(&mut stream, MAX_REQUEST).await? {
-        let reply = match Request::decode(&line) {
-            Ok(request) => answer(request).await,
-            Err(error) => Reply::Error { message: error.to_string() },
-        };
-        stream.write_all(&reply.encode()).await?;
+/// The coordinator's end of one connection, step by step: its caller limits how long each may take.
+pub struct Conversation<S> {
+    stream: BufReader<S>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
+    /// Exchanges hellos; none where the client closes without one.
+    pub async fn open(stream: S) -> Result<Option<Self>, ControlError> {
+        let mut stream = BufReader::new(stream);
+        stream.write_all(&encode_hello()).await?;
         stream.flush().await?;
+        let Some(hello) = read_line(&mut stream, MAX_REQUEST).await? else { return Ok(None) };
+        decode_hello(&hello)?;
+        Ok(Some(Self { stream }))
     }
-    Ok(())
+
+    /// The next request, or what else came in its place; none where the client has closed.
+    pub async fn request(&mut self) -> Result<Option<Result<Request, BadMessage>>, ControlError> {
+        let line = read_line(&mut self.stream, MAX_REQUEST).await?;
+        Ok(line.map(|line| Request::decode(&line)))
+    }
+
+    /// Answers it.
+    pub async fn reply(&mut self, reply: &Reply) -> Result<(), ControlError> {
+        self.stream.write_all(&reply.encode()).await?;
+        Ok(self.stream.flush().await?)
+    }
 }
 
 /// The client's end: asks for the state once.
@@ -230,6 +234,17 @@ mod tests {
         Snapshot { schema: 1, builders: vec![builder], builds: vec![], totals: Totals::default() }
     }
 
+    /// Without limits of time.
+    async fn serve(stream: tokio::io::DuplexStream, reply: Reply) -> Result<(), ControlError> {
+        let Some(mut conversation) = Conversation::open(stream).await? else { return Ok(()) };
+        while let Some(request) = conversation.request().await? {
+            let reply =
+                request.map_or_else(|error| Reply::Error { message: error.to_string() }, |_| reply.clone());
+            conversation.reply(&reply).await?;
+        }
+        Ok(())
+    }
+
     fn run<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
     }
@@ -237,7 +252,7 @@ mod tests {
     #[test]
     fn a_client_hears_the_state() {
         let (client, server) = duplex(64);
-        let answer = async |Request::Status| Reply::Status { status: snapshot() };
+        let answer = Reply::Status { status: snapshot() };
         let (asked, served) = run(async { tokio::join!(ask_status(client), serve(server, answer)) });
         assert_eq!(asked.expect("an answer"), snapshot());
         served.expect("a clean end");
@@ -246,7 +261,7 @@ mod tests {
     /// What the server says to these bytes, its hello left out, and how it ends.
     fn hears(bytes: &[u8]) -> (String, Result<(), ControlError>) {
         let (mut client, server) = duplex(1 << 20);
-        let answer = async |_| Reply::Error { message: "served".to_owned() };
+        let answer = Reply::Error { message: "served".to_owned() };
         let served = run(async {
             client.write_all(bytes).await.expect("room");
             client.shutdown().await.expect("closed");

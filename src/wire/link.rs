@@ -21,6 +21,8 @@ pub const VERSION: u32 = 1;
 pub const OLDEST: u32 = 1;
 /// The longest unit, in bytes; a message of the worker protocol has 64 MiB at most.
 pub const MAX_UNIT: usize = 65 << 20;
+/// The longest [`Unit::Hello`], in bytes: who sends it is not known yet.
+pub const MAX_HELLO: usize = 4 << 10;
 /// The longest [`Unit::Data`] that is sent.
 pub const DATA_CHUNK: usize = 256 << 10;
 const HEADER: usize = 5;
@@ -90,7 +92,7 @@ pub enum Unit {
 /// Bytes that are no unit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadUnit {
-    /// Its length is above [`MAX_UNIT`] or zero.
+    /// Its length is above what is allowed here, [`MAX_UNIT`] at most, or zero.
     #[error("a unit of {0} bytes is out of bounds")]
     Length(u32),
     /// Its kind is unknown.
@@ -159,12 +161,17 @@ impl Unit {
 
     /// Takes the first unit off `bytes`; none while it is not whole. Gives how many bytes it took.
     pub fn decode(bytes: &[u8]) -> Result<Option<(Unit, usize)>, BadUnit> {
+        Self::decode_within(bytes, MAX_UNIT)
+    }
+
+    /// The same for a unit of `most` bytes.
+    pub fn decode_within(bytes: &[u8], most: usize) -> Result<Option<(Unit, usize)>, BadUnit> {
         let Some((header, rest)) = bytes.split_first_chunk::<4>() else {
             return Ok(None);
         };
         let claimed = u32::from_le_bytes(*header);
         let length = claimed as usize;
-        if length == 0 || length > MAX_UNIT {
+        if length == 0 || length > most {
             return Err(BadUnit::Length(claimed));
         }
         let Some(body) = rest.get(..length) else {
@@ -277,6 +284,9 @@ mod tests {
     fn a_length_out_of_bounds_is_refused_before_its_bytes_come() {
         assert_eq!(Unit::decode(&[0, 0, 0, 0]), Err(BadUnit::Length(0)));
         assert_eq!(Unit::decode(&u32::MAX.to_le_bytes()), Err(BadUnit::Length(u32::MAX)));
+        let longest = Unit::Request(vec![0; MAX_HELLO - 1]).encode();
+        assert!(matches!(Unit::decode_within(&longest, MAX_HELLO), Ok(Some(_))));
+        assert_eq!(Unit::decode_within(&4097_u32.to_le_bytes(), MAX_HELLO), Err(BadUnit::Length(4097)));
     }
 
     #[test]
