@@ -106,7 +106,8 @@ fn name(systems: &BTreeSet<System>, features: &BTreeSet<Feature>) -> LineName {
     let words = systems.iter().map(System::as_str).chain(features.iter().map(Feature::as_str));
     let digest = Sha256::digest(words.collect::<Vec<_>>().join(" "));
     let digits = &data_encoding::HEXLOWER.encode(&digest)[..DIGITS];
-    let system: String = systems.first().map_or("any", System::as_str).chars().take(40).collect();
+    let own = systems.get(&super::probe::this_system()).or(systems.first());
+    let system: String = own.map_or("any", System::as_str).chars().take(40).collect();
     LineName::parse(&format!("{system}-{digits}"))
         .unwrap_or_else(|_| LineName::parse(digits).expect("digits are a name"))
 }

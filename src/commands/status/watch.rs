@@ -4,12 +4,11 @@ use std::io::{self, IsTerminal, Write};
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::{Failure, reach};
 use crate::cli::StatusArgs;
 use crate::config::{Control, Environment};
-use crate::edge::signals::cancel_on_signal;
+use crate::edge::signals::Signals;
 use crate::policy::Snapshot;
 use crate::render;
 use crate::wire::control::ControlError;
@@ -19,8 +18,18 @@ const RULE: &str = "----------------------------------------\n";
 
 /// Shows the state until Ctrl-C, which is an interruption, or until nobody reads it any more.
 pub async fn watch(args: &StatusArgs, environment: &Environment, control: &Control) -> Result<(), Failure> {
-    let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-    cancel_on_signal(&stop, &tracker).map_err(|error| Failure::Failed(error.into()))?;
+    let stop = CancellationToken::new();
+    let signals = Signals::catch().map_err(|error| Failure::Failed(error.into()))?;
+    let shown = show(args, environment, control, &stop);
+    signals.guard(&stop, shown).await.unwrap_or(Err(Failure::Interrupted))
+}
+
+async fn show(
+    args: &StatusArgs,
+    environment: &Environment,
+    control: &Control,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
     let mut screen = Screen::new(args.json);
     loop {
         let asked = tokio::select! {
