@@ -203,7 +203,8 @@ fn a_daemon_that_is_not_there_or_not_on_path_is_told_apart() {
     sshd.crash();
     let config = sshd.path("sshd_config");
     let text = fs::read_to_string(&config).expect("written before");
-    fs::write(&config, format!("{text}SetEnv PATH=/nowhere\n")).expect("ours");
+    // Of several SetEnv lines sshd takes the first.
+    fs::write(&config, text.replace("SetEnv ", "SetEnv PATH=/nowhere ")).expect("ours");
     sshd.start();
     let unnamed = uri.replace(&format!("&remote-program={program}"), "");
     let listens = || doctor(sshd.dir(), &[&unnamed]).check("port").0 == "ok";
