@@ -20,7 +20,8 @@
 //! | [`config`], [`cli`] | what was typed, and what it means | domain |
 //! | [`doctor`] | what is wrong, and the fix: facts in, checks out | config, domain, wire |
 //! | [`render`] | what people read | config, doctor, domain, policy |
-//! | [`edge`] | the world: sockets, processes, files, the clock | all above |
+//! | [`doctor`] | facts about machines, and what is wrong with them | config, domain, wire |
+//! | [`edge`] | the world: sockets, processes, ssh, files, the clock | all above |
 //! | [`coordinator`], [`connect`] | the two ends of the endpoint | all above |
 //! | [`commands`] | one file per subcommand | everything |
 //!
