@@ -103,12 +103,20 @@ impl Attempt {
         let mut narration = self.narration.clone();
         let mut on_log = |message| narration.hear(message);
         let (drv, derivation) = (&self.job.drv, &self.job.derivation);
-        let known: Vec<StorePath> = self.job.reference.iter().map(|info| info.path.clone()).collect();
-        // A builder that has the outputs would not build them again unless told to.
-        let built_here = self.job.is_check()
-            && channel.query_valid_paths(&known, false).await.map_err(failed)?.len() == known.len();
-        let mode = if built_here { BuildMode::Check } else { BuildMode::Normal };
+        let mode = if self.job.is_check() {
+            self.check_mode(channel).await.map_err(failed)?
+        } else {
+            BuildMode::Normal
+        };
         channel.build_derivation(drv, derivation, mode, &mut on_log).await.map_err(failed)
+    }
+
+    /// A builder that has the outputs, or can download them, would not build them again unless told to.
+    async fn check_mode(&self, channel: &mut Lease) -> Result<BuildMode, Error> {
+        channel.forbid_substitutes().await?;
+        let known: Vec<StorePath> = self.job.reference.iter().map(|info| info.path.clone()).collect();
+        let has_all = channel.query_valid_paths(&known, false).await?.len() == known.len();
+        Ok(if has_all { BuildMode::Check } else { BuildMode::Normal })
     }
 
     async fn fetch(&self, channel: &mut Lease, result: &BuildResult) -> Step<Vec<Output>> {

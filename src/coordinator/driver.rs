@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,6 +34,8 @@ use crate::wire::notice::Notice;
 
 /// News that may wait for the loop; whoever brings more waits too.
 pub(super) const NEWS_WAITING: usize = 1024;
+/// Between tries at a local daemon that does not answer.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// What is left of the tasks' time when the coordinator ends; then they are dropped.
 const LAST_WORDS: Duration = Duration::from_millis(1500);
 
@@ -66,7 +68,8 @@ pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationTok
     let (news, heard) = mpsc::channel(NEWS_WAITING);
     let world = World::new(config, news)?;
     let mut driver = Driver::new(Arc::clone(&world));
-    driver.write_notice().await?;
+    write_notice(&world.config, &driver.notice())?;
+    world.tracker.spawn(announce(Arc::clone(&world), driver.notice(), shutdown.clone()));
     driver.begin_to_write()?;
     driver.discover(&shutdown)?;
     world.tracker.spawn(endpoint::serve(listeners.endpoint, Arc::clone(&world), shutdown.clone()));
@@ -222,7 +225,12 @@ impl Driver {
             Effect::Wait(request, text) => self.wait(request, &text),
             Effect::Forget(build) => self.attempts.retain(|attempt, _| attempt.build != build),
             Effect::WakeAt(at) => self.wake_at = Some(at),
-            Effect::FleetChanged => return self.write_lines(),
+            // The lines of before still lead here: no reason to end.
+            Effect::FleetChanged => {
+                if let Err(error) = self.write_lines() {
+                    tracing::error!("{error}; tried again at the next change");
+                }
+            }
             Effect::Drained => {}
         }
         Ok(())
@@ -363,27 +371,44 @@ impl Driver {
         }
     }
 
-    /// What `connect` must know before it can ask. A local daemon that does not answer now may do so later.
-    async fn write_notice(&self) -> Result<(), RunError> {
+    /// What `connect` must know before it can ask, as far as it is known without the local daemon.
+    fn notice(&self) -> Notice {
         let config = &self.world.config;
-        let mut notice = Notice {
+        Notice {
             store_dir: config.store_dir.as_str().to_owned(),
             reconnect_timeout_ms: u64::try_from(config.timeouts.reconnect.as_millis()).unwrap_or(u64::MAX),
             ..Notice::default()
-        };
-        match self.world.local.daemon().await {
-            Ok(daemon) => {
-                notice.protocol_minor = daemon.version().minor();
-                notice.nix_version = daemon.daemon_version().map_or(notice.nix_version, str::to_owned);
-            }
-            Err(error) => tracing::warn!("the local store: {error}"),
         }
-        write(&config.endpoint.socket.with_file_name(NOTICE), &notice.to_text())
     }
 
     pub(super) fn now(&self) -> Time {
         Time::after_start(self.started.elapsed())
     }
+}
+
+/// Says what the local daemon speaks, as soon as it answers.
+async fn announce(world: Arc<World>, mut notice: Notice, shutdown: CancellationToken) {
+    let asked = async {
+        loop {
+            match world.local.daemon().await {
+                Ok(daemon) => return daemon,
+                Err(error) => {
+                    tracing::warn!("the local store: {error}; tried again in {} s", ASK_AGAIN.as_secs())
+                }
+            }
+            sleep(ASK_AGAIN).await;
+        }
+    };
+    let Some(daemon) = shutdown.run_until_cancelled(asked).await else { return };
+    notice.protocol_minor = daemon.version().minor();
+    notice.nix_version = daemon.daemon_version().map_or(notice.nix_version, str::to_owned);
+    if let Err(error) = write_notice(&world.config, &notice) {
+        tracing::error!("{error}");
+    }
+}
+
+fn write_notice(config: &Config, notice: &Notice) -> Result<(), RunError> {
+    write(&config.endpoint.socket.with_file_name(NOTICE), &notice.to_text())
 }
 
 pub(super) fn write(path: &Path, text: &str) -> Result<(), RunError> {

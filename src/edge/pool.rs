@@ -204,6 +204,12 @@ impl Lease {
         (reader, writer, behind)
     }
 
+    /// From here on what is asked for is built, although a substituter may have it; the channel is not used again.
+    pub async fn forbid_substitutes(&mut self) -> Result<(), client::Error> {
+        self.keep_private();
+        self.set_options(&SetOptions { use_substitutes: false, ..options() }).await
+    }
+
     /// The channel is closed after this use, since what happens on it concerns nobody else.
     pub fn keep_private(&mut self) {
         self.private = true;
