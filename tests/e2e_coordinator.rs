@@ -331,3 +331,22 @@ fn a_coordinator_without_builders_says_so_and_exits_3() {
     let alone = stage.run(stage.muster(&["coordinator"]));
     assert_eq!(alone.code, Some(3), "{}", alone.terminal);
 }
+
+#[test]
+fn an_outage_of_the_local_daemon_is_waited_out_and_said() {
+    let Some(mut stage) = Stage::without_coordinator(&[Builder::new("b1", 1)], "") else { return };
+    let late = stage.path("late/nix-daemon");
+    let config = stage.path("muster.toml");
+    let text = std::fs::read_to_string(&config).expect("written before");
+    std::fs::write(&config, format!("nix_daemon = \"{}\"\n{text}", late.display())).expect("room");
+    stage.start_coordinator();
+    let mut client = stage.build(&[Drv::new("thing", "echo thing > $out")]);
+    client.prints("waiting for it");
+    let path = std::env::var_os("PATH").expect("a PATH");
+    let real =
+        std::env::split_paths(&path).map(|dir| dir.join("nix-daemon")).find(|program| program.exists());
+    std::fs::create_dir(stage.path("late")).expect("room");
+    std::os::unix::fs::symlink(real.expect("Nix is there"), late).expect("room");
+    client.wait().succeeds().says_once(&["the local store's daemon", "waiting for it"]);
+    assert_eq!(stage.text("thing"), "thing\n");
+}

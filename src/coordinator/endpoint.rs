@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{Bounds, accept};
@@ -17,17 +17,23 @@ use super::job::Job;
 use super::local::LocalError;
 use super::{News, World, kept};
 use crate::domain::{BasicDerivation, BuildResult, BuildStatus, Client, RequestId, StorePath};
+use crate::edge::clock;
 use crate::edge::link::{LinkError, LinkReader, LinkWriter, split};
 use crate::edge::pool::Lease;
 use crate::edge::spool::Nar;
 use crate::nix::client::Error;
 use crate::nix::handshake::Version;
+use crate::nix::logs::LogMessage;
 use crate::nix::ops::{Op, Reply, Request, Stream};
 use crate::nix::wire::{self, Dialect, ProtocolError};
 use crate::wire::link::{DATA_CHUNK, Hello, MAX_HELLO, Unit, VERSION, Welcome, agree};
 
 static NEXT_REQUEST: AtomicU64 = AtomicU64::new(1);
 
+/// Between tries at a local daemon that is away.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Tries at preparing a build whose local daemon goes away in the middle.
+const TRIES: u32 = 5;
 /// A client that says nothing is closed after this.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -161,6 +167,7 @@ impl Session {
             }
             Request::QueryValidPaths { ref paths, .. } if self.hello.build_hook => {
                 let paths: Vec<StorePath> = paths.iter().cloned().collect();
+                self.local_store_is_there().await?;
                 let valid = self.world.local.valid_for_hook(&paths).await;
                 self.reply_or_error(valid.map(Reply::Paths)).await
             }
@@ -201,12 +208,7 @@ impl Session {
     }
 
     async fn build(&mut self, drv: StorePath, derivation: BasicDerivation) -> Result<(), SessionError> {
-        let world = Arc::clone(&self.world);
-        let prepared = tokio::select! {
-            prepared = Job::prepare(&world.local, drv, derivation) => prepared,
-            unit = self.reader.recv() => return Err(out_of_turn(unit?.map(|(unit, _)| unit))),
-        };
-        let job = match prepared {
+        let job = match self.prepare(drv, derivation).await? {
             Ok(job) => Arc::new(job),
             Err(error) => return self.error(&format!("muster: {error}")).await,
         };
@@ -220,6 +222,48 @@ impl Session {
         }
         self.world.kept.sweep();
         ended
+    }
+
+    async fn prepare(
+        &mut self,
+        drv: StorePath,
+        derivation: BasicDerivation,
+    ) -> Result<Result<Job, LocalError>, SessionError> {
+        let world = Arc::clone(&self.world);
+        let mut tries = 1;
+        loop {
+            self.local_store_is_there().await?;
+            let prepared = tokio::select! {
+                job = Job::prepare(&world.local, drv.clone(), derivation.clone()) => job,
+                unit = self.reader.recv() => return Err(out_of_turn(unit?.map(|(unit, _)| unit))),
+            };
+            match prepared {
+                Err(error) if error.may_pass() && tries < TRIES => tries += 1,
+                done => return Ok(done),
+            }
+        }
+    }
+
+    /// The local daemon may be away for a while, as when it is upgraded: it is waited for, and no build fails for
+    /// that. Where it does not come back, whatever is asked of it next says why.
+    async fn local_store_is_there(&mut self) -> Result<(), SessionError> {
+        let (world, began) = (Arc::clone(&self.world), clock::now());
+        let mut said = false;
+        loop {
+            let error = match world.local.daemon().await {
+                Err(error) if began.elapsed() < world.config.timeouts.reconnect => error,
+                _ => return Ok(()),
+            };
+            if !std::mem::replace(&mut said, true) {
+                let text = format!("muster: the local store's daemon: {error}; waiting for it\n");
+                let message = LogMessage::Next(text.into());
+                self.writer.send(&Unit::Log(wire::encode(&message, &self.dialect))).await?;
+            }
+            tokio::select! {
+                () = sleep(ASK_AGAIN) => {}
+                unit = self.reader.recv() => return Err(out_of_turn(unit?.map(|(unit, _)| unit))),
+            }
+        }
     }
 
     /// Tells the client everything up to the build's end.

@@ -30,6 +30,17 @@ pub enum LocalError {
     Missing(StorePath),
 }
 
+impl LocalError {
+    /// Whether another try may help: the daemon could not be reached, or went away.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            LocalError::Daemon(_) => true,
+            LocalError::Store(error) => error.is_loss(),
+            LocalError::Missing(_) => false,
+        }
+    }
+}
+
 /// The local store.
 pub struct LocalStore {
     pool: Arc<Pool>,
