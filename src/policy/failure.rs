@@ -297,6 +297,14 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_before_anything_reached_the_builder_is_no_fault_of_the_derivation_s() {
+        let lost = AttemptOutcome::Lost { stage: Stage::Preparing, reason: "refused".to_owned() };
+        let past = Past { builders_lost: 2, losses: 4, refusals: 5, ..FRESH };
+        check(&lost, past, Elsewhere(Against::Builder));
+        check(&lost, Past { link_suspect: true, ..past }, Elsewhere(Against::Nobody));
+    }
+
+    #[test]
     fn nix_own_words_decide_where_the_status_does_not() {
         let builder = Elsewhere(Against::Builder);
         for (text, expected) in [
