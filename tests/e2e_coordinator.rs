@@ -257,7 +257,7 @@ fn ends_at_once(first: Signal, second: Signal, codes: &[i32]) {
     let (code, took) = stage.stop_coordinator(Signal::CONT);
     assert!(code.is_some_and(|code| codes.contains(&code)), "exit code {code:?} after {took:?}");
     assert!(took < Duration::from_secs(1), "it took {took:?}");
-    nothing_is_left(&stage, Duration::from_millis(500));
+    nothing_is_left(&stage, SOON);
     stage.launch_coordinator();
     survived(client.wait());
 }

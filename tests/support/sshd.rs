@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::stage::{nix_conf, private_dir};
 use rustix::process::Signal;
@@ -128,6 +128,7 @@ impl Sshd {
         let mut command = Command::new("unshare");
         command.args(["--mount", "/bin/sh", "-c", OTHER_MACHINE, "sh"]).arg(self.path("machine-id"));
         command.args(["/usr/sbin/sshd", "-D", "-e", "-f"]).arg(self.path("sshd_config"));
+        command.args(self.no_penalties());
         let server = Client::start(command, self.path("sshd.log"));
         let pid = server.pid();
         self.server = Some(server);
@@ -136,6 +137,14 @@ impl Sshd {
             self.namespace = namespace_of(pid).filter(|its| Some(its) != ours.as_ref());
             self.namespace.is_some() || self.server.as_mut().is_some_and(Client::has_ended)
         });
+    }
+
+    /// From OpenSSH 9.8 on, a server shuts out for a while who fails to log in: here that is what is tested.
+    fn no_penalties(&self) -> &'static [&'static str] {
+        const OPTION: &[&str] = &["-o", "PerSourcePenalties=no"];
+        let mut test = Command::new("/usr/sbin/sshd");
+        test.arg("-t").arg("-f").arg(self.path("sshd_config")).args(OPTION).stderr(Stdio::null());
+        if test.status().is_ok_and(|status| status.success()) { OPTION } else { &[] }
     }
 
     /// Ends it, and everything that is logged in, without a word to the other end.
