@@ -293,6 +293,9 @@ impl Session {
     async fn ask_local_store(&mut self, request: &Request) -> Result<(), SessionError> {
         let asked = async {
             let mut daemon = self.local_daemon().await?;
+            if matches!(request, Request::AddTempRoot { .. }) {
+                daemon.keep_private();
+            }
             let reply = daemon.call(request, &mut drop).await;
             self.keep(daemon);
             Ok(reply?)
@@ -301,22 +304,22 @@ impl Session {
         self.reply_or_error(answered).await
     }
 
-    /// A channel to the local daemon for this client alone: its options are set there, and the temporary roots that it
-    /// asks for last as long as it does.
+    /// A channel to the local daemon: this client's own where it has set options or asked for temporary roots, which
+    /// then last as long as it does; else any.
     async fn local_daemon(&mut self) -> Result<Lease, LocalError> {
         if let Some(daemon) = self.daemon.take() {
             return Ok(daemon);
         }
         let mut daemon = self.world.local.daemon().await?;
-        daemon.keep_private();
         if let Some(options) = &self.options {
+            daemon.keep_private();
             daemon.call(options, &mut drop).await?;
         }
         Ok(daemon)
     }
 
     fn keep(&mut self, daemon: Lease) {
-        self.daemon = Some(daemon).filter(|daemon| daemon.is_clean());
+        self.daemon = Some(daemon).filter(|daemon| daemon.is_private() && daemon.is_clean());
     }
 
     async fn add_to_local_store(&mut self, request: &Request) -> Result<(), SessionError> {

@@ -204,6 +204,11 @@ impl Lease {
         (reader, writer, behind)
     }
 
+    /// Whether the channel is closed after this use.
+    pub fn is_private(&self) -> bool {
+        self.private
+    }
+
     /// From here on what is asked for is built, although a substituter may have it; the channel is not used again.
     pub async fn forbid_substitutes(&mut self) -> Result<(), client::Error> {
         self.keep_private();
