@@ -15,7 +15,7 @@ use crate::edge::spool::Nar;
 use crate::edge::stdio::Pollable;
 use crate::nix::handshake::{HandshakeError, Offer, Version};
 use crate::nix::logs::{DaemonError, LogMessage};
-use crate::nix::ops::{Op, Reply, Request, Stream};
+use crate::nix::ops::{Op, Reply, Request, Stream, op_name};
 use crate::nix::server::Server;
 use crate::nix::wire::{self, Dialect, ProtocolError};
 use crate::wire::link::{DATA_CHUNK, Hello, Unit};
@@ -143,7 +143,7 @@ impl Session {
             } else if let Some(reply) = self.held.answer(&request) {
                 self.server.reply(&reply).await?;
             } else if let Request::Unknown(code) = request {
-                return self.relay(code).await;
+                return self.refuse(code).await;
             } else {
                 self.forward(request).await?;
             }
@@ -386,49 +386,13 @@ impl Session {
         Ok(self.server.flush().await?)
     }
 
-    /// From here on bytes are passed on as they come: nobody here knows where the operation ends.
-    async fn relay(mut self, code: u64) -> Result<(), SessionError> {
-        let asked = async {
-            self.link().await?;
-            self.send(&Unit::Request(Request::Unknown(code).encode(&self.dialect))).await?;
-            self.next_unit().await
-        };
-        match asked.await {
-            Ok((Unit::Reply(_), _)) => {}
-            Ok((Unit::Error(why), _)) | Err(Failure::Final(why) | Failure::Lost(why)) => {
-                return self.refuse(&why).await;
-            }
-            Ok((unit, _)) => {
-                return self.refuse(&format!("muster: the coordinator sent a {} unit", unit.name())).await;
-            }
-            Err(Failure::Client(error)) => return Err(error),
-        }
-        let Some(Link { mut reader, mut writer }) = self.link else { return Ok(()) };
-        let (mut from, mut to) = self.server.into_parts();
-        let up = async {
-            let mut chunk = vec![0; DATA_CHUNK];
-            while let read @ 1.. = from.read(&mut chunk).await? {
-                writer.send(&Unit::Data(chunk[..read].to_vec())).await?;
-            }
-            Ok::<_, SessionError>(writer.finish()?)
-        };
-        let down = async {
-            while let Ok(Some((Unit::Data(bytes), _))) = reader.recv().await {
-                to.write_all(&bytes).await?;
-                to.flush().await?;
-            }
-            Ok(())
-        };
-        let mut down = std::pin::pin!(down);
-        tokio::select! {
-            ended = &mut down => ended,
-            ended = up => ended.and(down.await),
-        }
-    }
-
-    async fn refuse(&mut self, why: &str) -> Result<(), SessionError> {
-        self.server.error(&DaemonError::new(why)).await?;
-        Ok(self.server.replies.flush().await?)
+    /// Where an operation of unknown layout ends cannot be known: what follows it could be anything, a build too.
+    async fn refuse(&mut self, code: u64) -> Result<(), SessionError> {
+        let name = op_name(code);
+        let text = format!(
+            "muster: the endpoint does not serve operation {code} ({name}), and cannot tell where it ends: closing"
+        );
+        Ok(self.server.replies.error(&DaemonError::new(text)).await?)
     }
 }
 
