@@ -22,6 +22,8 @@ use crate::wire::link::{DATA_CHUNK, Hello, Unit};
 
 /// A request and its upload are kept up to this size, to be sent again.
 const MAX_KEPT: usize = 64 << 20;
+/// A coordinator that is back within this time is mentioned once, at its return.
+const QUIET: Duration = Duration::from_secs(2);
 /// While the coordinator is gone, the client is told so this often.
 const REMINDER: Duration = Duration::from_secs(60);
 
@@ -336,22 +338,23 @@ impl Session {
         }
     }
 
-    /// Waits for a coordinator; says why there is none if it does not come. The client sees one line, and one more
-    /// a minute.
+    /// Waits for a coordinator; says why there is none if it does not come. Of a loss the client sees one line: at the
+    /// coordinator's return, or before where that takes a while, and then one more a minute.
     async fn reconnect(&mut self, why: &str) -> Result<Result<(), String>, SessionError> {
         for stop in self.activities.stop_all() {
             self.server.log(&stop).await?;
         }
-        let began = clock::now();
+        let (began, mut said) = (clock::now(), false);
         let limit = humantime::format_duration(self.patience);
-        self.say(&format!("lost the coordinator ({why}); waiting for it, {limit} at most")).await?;
         loop {
             let deadline = began + self.patience;
             tokio::select! {
                 connected = self.upstream.connect_by(deadline) => return match connected {
                     Ok(link) => {
                         (self.link, self.introduced) = (Some(link), false);
-                        self.say("the coordinator is back; asking again").await?;
+                        if !said {
+                            self.say(&format!("lost the coordinator ({why}); it is back, asking again")).await?;
+                        }
                         Ok(Ok(()))
                     }
                     Err(UpstreamError::Final(why)) => Ok(Err(why)),
@@ -360,13 +363,21 @@ impl Session {
                     ))),
                 },
                 () = self.server.requests.gone() => return Err(SessionError::Closed),
-                () = sleep(REMINDER) => {
-                    let waited = humantime::format_duration(Duration::from_secs(began.elapsed().as_secs()));
-                    let socket = self.upstream.socket().display().to_string();
-                    self.say(&format!("still waiting for the coordinator at {socket} ({waited})")).await?;
+                () = sleep(if said { REMINDER } else { QUIET }) => {
+                    let text = if std::mem::replace(&mut said, true) {
+                        self.still_waiting(began.elapsed())
+                    } else {
+                        format!("lost the coordinator ({why}); waiting for it, {limit} at most")
+                    };
+                    self.say(&text).await?;
                 }
             }
         }
+    }
+
+    fn still_waiting(&self, waited: Duration) -> String {
+        let waited = humantime::format_duration(Duration::from_secs(waited.as_secs()));
+        format!("still waiting for the coordinator at {} ({waited})", self.upstream.socket().display())
     }
 
     async fn say(&mut self, text: &str) -> Result<(), SessionError> {
