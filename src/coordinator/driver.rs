@@ -90,7 +90,7 @@ impl World {
         let ssh_sockets = SocketDir::below(&config.runtime_dir)
             .map_err(|why| RunError::File { path: config.runtime_dir.join("ssh"), why })?;
         let (kept, reaches) = Default::default();
-        let (local, ssh_sockets) = (LocalStore::new(pool), Arc::new(ssh_sockets));
+        let (local, ssh_sockets) = (LocalStore::new(pool, config.timeouts.reconnect), Arc::new(ssh_sockets));
         let world =
             Self { config, store_dir, local, spool, ssh_sockets, kept, reaches, allowed, tracker, news };
         Ok(Arc::new(world))
@@ -390,7 +390,7 @@ impl Driver {
 async fn announce(world: Arc<World>, mut notice: Notice, shutdown: CancellationToken) {
     let asked = async {
         loop {
-            match world.local.daemon().await {
+            match world.local.try_daemon().await {
                 Ok(daemon) => return daemon,
                 Err(error) => {
                     tracing::warn!("the local store: {error}; tried again in {} s", ASK_AGAIN.as_secs())
