@@ -140,7 +140,15 @@ impl Stage {
         let (builders, (coordinator, count)) = (builders.to_vec(), Default::default());
         let stage = Self { dir, faults, builders, coordinator, daemon: None, count };
         fs::write(stage.path("muster.toml"), stage.config(config)).expect("room");
+        stage.make_client_store();
         Some(stage)
+    }
+
+    /// Two programs that make the same store at once trip over each other.
+    fn make_client_store(&self) {
+        let mut command = self.command("nix-store");
+        command.args(["--init", "--store", &self.client_store()]);
+        assert!(command.status().expect("nix-store runs").success(), "the client's store cannot be made");
     }
 
     fn config(&self, more: &str) -> String {
