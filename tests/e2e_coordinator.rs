@@ -268,14 +268,6 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn a_hangup_ends_nothing() {
-    let Some(stage) = Stage::of(1, 1) else { return };
-    proc::signal(stage.coordinator_pid(), Signal::HUP);
-    wait_until("it says so", PATIENCE, || stage.coordinator_log().contains("SIGHUP is ignored"));
-    stage.build(&[Drv::new("after", "echo > $out")]).wait().succeeds();
-}
-
-#[test]
 fn a_second_coordinator_is_refused_and_told_of_the_first() {
     let Some(stage) = Stage::of(1, 1) else { return };
     let second = stage.run(stage.muster(&["coordinator"]));

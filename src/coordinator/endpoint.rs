@@ -39,7 +39,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Serves clients until `shutdown`.
 pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: CancellationToken) {
     // Each accepted build has a connection, and while one is lost and another made, two.
-    let each = (2 * world.config.endpoint.max_accepted as usize).max(256);
+    let each = (2 * world.config().endpoint.max_accepted as usize).max(256);
     let bounds = Bounds { each, all: 2 * each };
     let session = |stream, peer: UCred| {
         let world = Arc::clone(&world);
@@ -59,7 +59,7 @@ pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: C
 /// Exchanges hellos, then serves. Whoever may not come in is not listened to.
 async fn welcome(stream: UnixStream, peer: UCred, world: Arc<World>) -> Result<(), SessionError> {
     let (mut reader, mut writer) = split(stream);
-    if !world.allowed.contains(&peer.uid()) {
+    if !world.config().allowed.contains(&peer.uid()) {
         let text = format!(
             "user {} may not use this endpoint: only root and user {} may; to let it in, and trust it like root, name \
              it in endpoint.allow of the configuration",
@@ -231,7 +231,7 @@ impl Session {
     where
         Asked: Future<Output = Result<T, LocalError>>,
     {
-        let (began, patience) = (clock::now(), self.world.config.timeouts.reconnect);
+        let (began, patience) = (clock::now(), self.world.config().timeouts.reconnect);
         loop {
             self.local_store_is_there().await?;
             match self.unless_client_goes(ask()).await? {
@@ -259,7 +259,7 @@ impl Session {
         let mut said = false;
         loop {
             let error = match world.local.try_daemon().await {
-                Err(error) if began.elapsed() < world.config.timeouts.reconnect => error,
+                Err(error) if began.elapsed() < world.config().timeouts.reconnect => error,
                 _ => return Ok(()),
             };
             if !std::mem::replace(&mut said, true) {
@@ -351,7 +351,7 @@ impl Session {
             return self.send_nar(&nar).await;
         }
         let (nar, mut sink) = tokio::io::duplex(DATA_CHUNK);
-        let (opened, limit) = (self.local_daemon().await, self.world.config.limits.max_nar);
+        let (opened, limit) = (self.local_daemon().await, self.world.config().limits.max_nar);
         let read = async move {
             let mut daemon = opened?;
             daemon.nar_from_path(path, &mut sink, limit).await?;

@@ -55,14 +55,19 @@ impl LocalError {
 /// and [`LocalStore::fresh`] do.
 pub struct LocalStore {
     pool: Arc<Pool>,
-    patience: Duration,
+    patience: Mutex<Duration>,
     cache: Mutex<HashMap<StorePath, Arc<PathInfo>>>,
 }
 
 impl LocalStore {
     /// The store behind that pool, whose daemon is away for `patience` at most.
     pub fn new(pool: Arc<Pool>, patience: Duration) -> Self {
-        Self { pool, patience, cache: Mutex::default() }
+        Self { pool, patience: Mutex::new(patience), cache: Mutex::default() }
+    }
+
+    /// From now on its daemon is away for `patience` at most.
+    pub fn set_patience(&self, patience: Duration) {
+        *self.patience.lock().unwrap_or_else(PoisonError::into_inner) = patience;
     }
 
     /// A channel to its daemon, if it is there now.
@@ -73,10 +78,11 @@ impl LocalStore {
     /// A channel to its daemon, as soon as it is there.
     pub async fn daemon(&self) -> Result<Lease, CheckoutError> {
         let began = clock::now();
+        let patience = *self.patience.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match self.try_daemon().await {
                 Ok(daemon) => return Ok(daemon),
-                Err(error) if error.is_final() || began.elapsed() >= self.patience => return Err(error),
+                Err(error) if error.is_final() || began.elapsed() >= patience => return Err(error),
                 Err(_) => sleep(ASK_AGAIN).await,
             }
         }
