@@ -262,6 +262,17 @@ impl Stage {
         child.wait().expect("our child");
     }
 
+    /// Has it read its configuration again, with `change` made to the file; waits until it has said `words` once more.
+    pub fn reload(&self, change: impl FnOnce(String) -> String, words: &str) {
+        let file = self.path("muster.toml");
+        let text = fs::read_to_string(&file).expect("written before");
+        fs::write(file, change(text)).expect("room");
+        let said = || self.coordinator_log().matches(words).count();
+        let before = said();
+        proc::signal(self.coordinator_pid(), Signal::HUP);
+        wait_until(&format!("the coordinator says '{words}'"), PATIENCE, || said() > before);
+    }
+
     /// Asks it to end by `signal`; gives its exit code and how long that took.
     pub fn stop_coordinator(&mut self, signal: Signal) -> (Option<i32>, Duration) {
         let mut child = self.coordinator.take().expect("a coordinator runs");
