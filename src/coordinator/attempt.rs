@@ -139,11 +139,11 @@ impl Attempt {
         let info = channel.query_path_info(&path).await.map_err(failed)?;
         let info =
             info.ok_or_else(|| bad("the builder said that it built it, but does not have it".into()))?;
-        let limit = self.world.config.limits.max_nar;
+        let limit = self.world.config().limits.max_nar;
         if info.nar_size > limit {
             return Err(bad(format!("it has {} bytes, limits.max_nar allows {limit}", info.nar_size)));
         }
-        let file = self.world.spool.create(info.nar_size).map_err(local)?;
+        let file = self.world.config().spool.create(info.nar_size).map_err(local)?;
         let mut sink = tokio::fs::File::from_std(file);
         let seen = channel.nar_from_path(&path, &mut sink, info.nar_size).await;
         let seen = seen.map_err(|error| match error {
