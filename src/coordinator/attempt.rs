@@ -130,11 +130,12 @@ impl Attempt {
     }
 
     async fn fetch_one(&self, channel: &mut Lease, path: StorePath) -> Step<Output> {
+        let spool = &self.world.config().spool;
         let failed = |error| failed(Stage::Fetching, error);
         let bad = |reason: String| AttemptOutcome::BadOutput { path: path.clone(), reason };
         let local = |error: std::io::Error| AttemptOutcome::LocalError {
             stage: Stage::Fetching,
-            message: format!("cannot keep '{path}': {error}"),
+            message: format!("cannot keep '{path}' in {} (limits.spool_dir): {error}", spool.dir().display()),
         };
         let info = channel.query_path_info(&path).await.map_err(failed)?;
         let info =
@@ -143,7 +144,7 @@ impl Attempt {
         if info.nar_size > limit {
             return Err(bad(format!("it has {} bytes, limits.max_nar allows {limit}", info.nar_size)));
         }
-        let file = self.world.config().spool.create(info.nar_size).map_err(local)?;
+        let file = spool.create(info.nar_size).map_err(local)?;
         let mut sink = tokio::fs::File::from_std(file);
         let seen = channel.nar_from_path(&path, &mut sink, info.nar_size).await;
         let seen = seen.map_err(|error| match error {
