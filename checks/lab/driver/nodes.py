@@ -43,6 +43,8 @@ class Node:
     noise: str = ""
     # False: Nix is where a multi-user installation puts it, which is not on the PATH of ssh's commands.
     nix_on_path: bool = True
+    # Whether it has /dev/kvm, as far as the machine outside has it.
+    kvm: bool = False
     # Further files: path -> text.
     files: Mapping[str, str] = field(default_factory=dict)
 
