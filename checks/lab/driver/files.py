@@ -48,6 +48,8 @@ def of(node: Node, everybody: Sequence[Node], root: Path, keys: Path) -> Iterato
         yield from client(node, everybody, keys)
     if not node.nix_on_path:
         yield File("/etc/lab/nix-off-path", "")
+    if node.kvm:
+        yield File("/etc/lab/kvm", "")
     for path, text in node.files.items():
         yield File(path, text, 0o600 if "/.ssh/" in path else 0o644)
 
