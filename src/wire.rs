@@ -9,3 +9,4 @@ pub mod listing;
 pub mod mux;
 pub mod notice;
 pub mod probe;
+pub mod tailscale;
