@@ -190,11 +190,36 @@ fn a_client_of_connect_that_talks_nonsense_is_told_so() {
         // Operation 31 with a list that is longer than all the memory of the world.
         let (code, _, said) = connect_with(stage, &words(&[MAGIC, VERSION, 0, 0, 31, u64::MAX]));
         assert_eq!(code, Some(1), "{said}");
-        // An operation that nobody knows: the local daemon says so.
-        let (_, answer, said) = connect_with(stage, &words(&[MAGIC, VERSION, 0, 0, 4711]));
-        let answer = String::from_utf8_lossy(&answer);
-        assert!(answer.contains("invalid operation") && answer.contains("4711"), "{answer} {said}");
     });
+}
+
+/// Operations 5 and 4711 are unknown here, but the local daemon knows the first. What comes after could be a build,
+/// which would wait for locks that the client itself may hold.
+#[test]
+fn after_an_unknown_operation_no_build_reaches_the_local_daemon() {
+    let Some(stage) = Stage::of(1, 1) else { return };
+    let drv = Drv::new("stray", "echo > $out").expression(&stage.mark());
+    let mut instantiate = stage.command("nix-instantiate");
+    instantiate.args(["--store", &stage.client_store(), "-E", &drv]);
+    let path = stage.run(instantiate).succeeds().terminal;
+    let path = path.lines().find(|line| line.ends_with(".drv")).expect("a derivation");
+    for unknown in [5, 4711] {
+        let mut bytes = words(&[MAGIC, VERSION, 0, 0, unknown]);
+        bytes.extend(text(path));
+        bytes.extend([words(&[9, 1]), text(&format!("{path}!out")), words(&[0])].concat());
+        let (code, answer, said) = connect_with(&stage, &bytes);
+        let answer = String::from_utf8_lossy(&answer);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(answer.contains(&format!("does not serve operation {unknown}")), "{answer} {said}");
+    }
+    assert_eq!(stage.output("client", "stray"), None);
+    stage.build(&[Drv::new("after", "echo > $out")]).wait().succeeds();
+}
+
+/// As the worker protocol writes it.
+fn text(text: &str) -> Vec<u8> {
+    let padding = vec![0; text.len().next_multiple_of(8) - text.len()];
+    [&(text.len() as u64).to_le_bytes(), text.as_bytes(), &padding].concat()
 }
 
 #[test]

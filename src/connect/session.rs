@@ -15,13 +15,15 @@ use crate::edge::spool::Nar;
 use crate::edge::stdio::Pollable;
 use crate::nix::handshake::{HandshakeError, Offer, Version};
 use crate::nix::logs::{DaemonError, LogMessage};
-use crate::nix::ops::{Op, Reply, Request, Stream};
+use crate::nix::ops::{Op, Reply, Request, Stream, op_name};
 use crate::nix::server::Server;
 use crate::nix::wire::{self, Dialect, ProtocolError};
 use crate::wire::link::{DATA_CHUNK, Hello, Unit};
 
 /// A request and its upload are kept up to this size, to be sent again.
 const MAX_KEPT: usize = 64 << 20;
+/// A coordinator that is back within this time is mentioned once, at its return.
+const QUIET: Duration = Duration::from_secs(2);
 /// While the coordinator is gone, the client is told so this often.
 const REMINDER: Duration = Duration::from_secs(60);
 
@@ -143,7 +145,7 @@ impl Session {
             } else if let Some(reply) = self.held.answer(&request) {
                 self.server.reply(&reply).await?;
             } else if let Request::Unknown(code) = request {
-                return self.relay(code).await;
+                return self.refuse(code).await;
             } else {
                 self.forward(request).await?;
             }
@@ -336,22 +338,23 @@ impl Session {
         }
     }
 
-    /// Waits for a coordinator; says why there is none if it does not come. The client sees one line, and one more
-    /// a minute.
+    /// Waits for a coordinator; says why there is none if it does not come. Of a loss the client sees one line: at the
+    /// coordinator's return, or before where that takes a while, and then one more a minute.
     async fn reconnect(&mut self, why: &str) -> Result<Result<(), String>, SessionError> {
         for stop in self.activities.stop_all() {
             self.server.log(&stop).await?;
         }
-        let began = clock::now();
+        let (began, mut said) = (clock::now(), false);
         let limit = humantime::format_duration(self.patience);
-        self.say(&format!("lost the coordinator ({why}); waiting for it, {limit} at most")).await?;
         loop {
             let deadline = began + self.patience;
             tokio::select! {
                 connected = self.upstream.connect_by(deadline) => return match connected {
                     Ok(link) => {
                         (self.link, self.introduced) = (Some(link), false);
-                        self.say("the coordinator is back; asking again").await?;
+                        if !said {
+                            self.say(&format!("lost the coordinator ({why}); it is back, asking again")).await?;
+                        }
                         Ok(Ok(()))
                     }
                     Err(UpstreamError::Final(why)) => Ok(Err(why)),
@@ -360,13 +363,21 @@ impl Session {
                     ))),
                 },
                 () = self.server.requests.gone() => return Err(SessionError::Closed),
-                () = sleep(REMINDER) => {
-                    let waited = humantime::format_duration(Duration::from_secs(began.elapsed().as_secs()));
-                    let socket = self.upstream.socket().display().to_string();
-                    self.say(&format!("still waiting for the coordinator at {socket} ({waited})")).await?;
+                () = sleep(if said { REMINDER } else { QUIET }) => {
+                    let text = if std::mem::replace(&mut said, true) {
+                        self.still_waiting(began.elapsed())
+                    } else {
+                        format!("lost the coordinator ({why}); waiting for it, {limit} at most")
+                    };
+                    self.say(&text).await?;
                 }
             }
         }
+    }
+
+    fn still_waiting(&self, waited: Duration) -> String {
+        let waited = humantime::format_duration(Duration::from_secs(waited.as_secs()));
+        format!("still waiting for the coordinator at {} ({waited})", self.upstream.socket().display())
     }
 
     async fn say(&mut self, text: &str) -> Result<(), SessionError> {
@@ -386,49 +397,13 @@ impl Session {
         Ok(self.server.flush().await?)
     }
 
-    /// From here on bytes are passed on as they come: nobody here knows where the operation ends.
-    async fn relay(mut self, code: u64) -> Result<(), SessionError> {
-        let asked = async {
-            self.link().await?;
-            self.send(&Unit::Request(Request::Unknown(code).encode(&self.dialect))).await?;
-            self.next_unit().await
-        };
-        match asked.await {
-            Ok((Unit::Reply(_), _)) => {}
-            Ok((Unit::Error(why), _)) | Err(Failure::Final(why) | Failure::Lost(why)) => {
-                return self.refuse(&why).await;
-            }
-            Ok((unit, _)) => {
-                return self.refuse(&format!("muster: the coordinator sent a {} unit", unit.name())).await;
-            }
-            Err(Failure::Client(error)) => return Err(error),
-        }
-        let Some(Link { mut reader, mut writer }) = self.link else { return Ok(()) };
-        let (mut from, mut to) = self.server.into_parts();
-        let up = async {
-            let mut chunk = vec![0; DATA_CHUNK];
-            while let read @ 1.. = from.read(&mut chunk).await? {
-                writer.send(&Unit::Data(chunk[..read].to_vec())).await?;
-            }
-            Ok::<_, SessionError>(writer.finish()?)
-        };
-        let down = async {
-            while let Ok(Some((Unit::Data(bytes), _))) = reader.recv().await {
-                to.write_all(&bytes).await?;
-                to.flush().await?;
-            }
-            Ok(())
-        };
-        let mut down = std::pin::pin!(down);
-        tokio::select! {
-            ended = &mut down => ended,
-            ended = up => ended.and(down.await),
-        }
-    }
-
-    async fn refuse(&mut self, why: &str) -> Result<(), SessionError> {
-        self.server.error(&DaemonError::new(why)).await?;
-        Ok(self.server.replies.flush().await?)
+    /// Where an operation of unknown layout ends cannot be known: what follows it could be anything, a build too.
+    async fn refuse(&mut self, code: u64) -> Result<(), SessionError> {
+        let name = op_name(code);
+        let text = format!(
+            "muster: the endpoint does not serve operation {code} ({name}), and cannot tell where it ends: closing"
+        );
+        Ok(self.server.replies.error(&DaemonError::new(text)).await?)
     }
 }
 

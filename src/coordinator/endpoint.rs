@@ -176,7 +176,8 @@ impl Session {
                 Some(Stream::None) => self.ask_local_store(&request).await,
                 Some(Stream::Upload) => self.add_to_local_store(&request).await,
                 Some(Stream::Nar) => self.send_from_local_store(&request).await,
-                None => self.relay(&request).await,
+                // `connect` asks for none.
+                None => self.error(&format!("muster: the endpoint does not serve {}", request.name())).await,
             },
         }
     }
@@ -379,35 +380,6 @@ impl Session {
         Ok(self.writer.send(&Unit::End).await?)
     }
 
-    /// Makes this connection a pipe between the client and the local daemon, for an operation whose end only they
-    /// know. A build hook has no use for any: it would be a build, in whatever guise, and wait for its own locks.
-    async fn relay(&mut self, request: &Request) -> Result<(), SessionError> {
-        let name = request.name();
-        if self.hello.build_hook {
-            return self.error(&format!("muster: the endpoint does not serve a build hook's {name}")).await;
-        }
-        let opened = async {
-            let mut daemon = self.world.local.private_daemon(Version::new(self.hello.protocol_minor)).await?;
-            if let Some(options) = &self.options {
-                daemon.call(options, &mut drop).await?;
-            }
-            Ok::<_, LocalError>(daemon)
-        };
-        let (mut from, mut to, _child) = match opened.await {
-            Ok(daemon) => daemon.into_parts(),
-            Err(error) => return self.error(&format!("muster: {error}")).await,
-        };
-        self.writer.send(&Unit::Reply(Vec::new())).await?;
-        to.write_all(&request.encode(&self.dialect)).await?;
-        to.flush().await?;
-        let mut down = std::pin::pin!(send_all(&mut from, &mut self.writer));
-        tokio::select! {
-            ended = &mut down => ended?,
-            ended = receive_raw(&mut self.reader, to) => ended.and(down.await)?,
-        }
-        Err(SessionError::Closed)
-    }
-
     async fn reply_or_error(&mut self, answered: Result<Reply, LocalError>) -> Result<(), SessionError> {
         match answered {
             Ok(reply) => self.reply(&reply).await,
@@ -447,18 +419,6 @@ async fn receive_upload(
     // Where the other end is gone already, its own error says why.
     let _ = to.shutdown().await;
     Ok(())
-}
-
-async fn receive_raw(
-    reader: &mut LinkReader,
-    mut to: impl AsyncWriteExt + Unpin,
-) -> Result<(), SessionError> {
-    while let Some((unit, _)) = reader.recv().await? {
-        let Unit::Data(bytes) = unit else { return Err(SessionError::OutOfPlace(unit.name())) };
-        to.write_all(&bytes).await?;
-        to.flush().await?;
-    }
-    Ok(to.shutdown().await?)
 }
 
 async fn send_all(mut from: impl AsyncReadExt + Unpin, writer: &mut LinkWriter) -> Result<(), SessionError> {

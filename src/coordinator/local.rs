@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::domain::{PathInfo, StorePath};
 use crate::edge::pool::{CheckoutError, Lease, Pool};
 use crate::nix::client::Error;
-use crate::nix::handshake::Version;
 
 /// Records kept in memory; a store path's record never changes while it is valid.
 const MAX_CACHED: usize = 200_000;
@@ -56,11 +55,6 @@ impl LocalStore {
     /// A channel to its daemon.
     pub async fn daemon(&self) -> Result<Lease, CheckoutError> {
         self.pool.checkout().await
-    }
-
-    /// A channel of its own for a client that speaks `version`.
-    pub async fn private_daemon(&self, version: Version) -> Result<Lease, CheckoutError> {
-        self.pool.open_private(version).await
     }
 
     /// Ends everything that is under way there.

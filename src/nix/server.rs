@@ -111,8 +111,8 @@ where
         self.replies.to.flush().await
     }
 
-    /// The two streams, with what was read ahead and not yet flushed, for a raw pipe. The number of an unknown
-    /// operation was read already.
+    /// The two streams, with what was read ahead and not yet flushed. The number of an unknown operation was read
+    /// already.
     pub fn into_parts(self) -> (BufReader<R>, BufWriter<W>) {
         (self.requests.from, self.replies.to)
     }
