@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{ChildStdin, Command};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -17,10 +17,11 @@ use tokio_util::task::TaskTracker;
 
 use super::dir::SocketDir;
 use super::trouble::{self, SshError};
-use super::{Patience, command};
+use super::{Terms, command, config};
 use crate::config::SshUri;
 use crate::edge::files;
 use crate::edge::process::{Reaped, Said};
+use crate::wire::ssh_config::Settings;
 
 /// Ends the group when its input ends. The trap is set behind ssh's start, which would inherit an ignored signal.
 const LEASH: &str = r#"
@@ -54,21 +55,26 @@ pub struct Master {
 }
 
 impl Master {
-    /// Connects and logs in.
+    /// Connects and logs in; also what ssh's configuration says of the host, where it says it.
     pub async fn connect(
         uri: &SshUri,
         dir: &Arc<SocketDir>,
-        patience: Patience,
+        terms: &Terms,
         tracker: &TaskTracker,
-    ) -> Result<Arc<Self>, SshError> {
+    ) -> Result<(Arc<Self>, Option<Settings>), SshError> {
         check_key(uri)?;
         let known_hosts = pin(uri, dir)?;
         let socket = dir.fresh('m');
         let file = known_hosts.as_ref().map(|Scrap(file)| file.as_path());
-        let words = command::master(uri, &socket, file, patience);
-        let connecting = Self::start(uri, dir, socket, &words, tracker);
-        let result = timeout(patience.connect, connecting).await;
-        match result.unwrap_or(Err(SshError::Timeout(patience.connect))) {
+        let words = command::master(uri, &socket, file, terms);
+        let patience = terms.patience.connect;
+        let connecting = async {
+            let settings = config::settings(uri, &words).await;
+            let master = Self::start(uri, dir, socket, (&words, settings.as_ref()), tracker).await?;
+            Ok((master, settings))
+        };
+        let result = timeout(patience, connecting).await;
+        match result.unwrap_or(Err(SshError::Timeout(patience))) {
             Err(error) if error.wants_fingerprint() => {
                 Err(error.with_fingerprint(look_closer(uri, &words, patience).await))
             }
@@ -80,13 +86,15 @@ impl Master {
         uri: &SshUri,
         dir: &Arc<SocketDir>,
         socket: PathBuf,
-        words: &[String],
+        (words, settings): (&[String], Option<&Settings>),
         tracker: &TaskTracker,
     ) -> Result<Arc<Self>, SshError> {
         let mut words = words.to_vec();
-        if let Some(ciphers) = command::ciphers(uri, &words).await {
-            words.extend(["-o".to_owned(), format!("Ciphers={ciphers}")]);
-        }
+        let ciphers = match settings {
+            Some(settings) => config::ciphers(settings).await,
+            None => None,
+        };
+        words.extend(ciphers.into_iter().flat_map(|list| ["-o".to_owned(), format!("Ciphers={list}")]));
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", LEASH, "muster-ssh", "ssh"]).args(&words).args(command::destination(uri));
         shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -224,17 +232,26 @@ fn pin(uri: &SshUri, dir: &SocketDir) -> Result<Option<Scrap>, SshError> {
     Ok(Some(Scrap(file)))
 }
 
-/// Connects once more, only to hear which key the server has; it is refused like before.
-async fn look_closer(uri: &SshUri, words: &[String], patience: Patience) -> Option<String> {
+/// Connects once more, only to hear which key the server shows.
+pub(super) async fn look_closer(uri: &SshUri, words: &[String], patience: Duration) -> Option<String> {
     let mut ssh = Command::new("ssh");
     // The first value of an option wins.
     ssh.args(["-o", "LogLevel=DEBUG1", "-o", "ControlMaster=no", "-o", "ControlPath=none"]);
     ssh.args(words).args(command::destination(uri));
     ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
     let mut child = ssh.spawn().ok()?;
-    let mut said = Vec::new();
-    let listen = child.stderr.take()?.take(256 << 10).read_to_end(&mut said).await;
-    let waited = timeout(patience.connect, async { listen.and(child.wait().await) }).await;
-    waited.ok()?.ok()?;
-    trouble::fingerprint(&String::from_utf8_lossy(&said))
+    let mut lines = BufReader::new(child.stderr.take()?.take(256 << 10));
+    let hear = async {
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line).await.ok()? > 0 {
+            if line.starts_with(b"debug1: Server host key: ") {
+                return trouble::fingerprint(&String::from_utf8_lossy(&line));
+            }
+            line.clear();
+        }
+        None
+    };
+    let heard = timeout(patience, hear).await;
+    let _ = child.kill().await;
+    heard.ok()?
 }
