@@ -1,5 +1,7 @@
 //! Where `muster connect` comes in: one session for each client of stock Nix.
 
+mod relay;
+
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -172,8 +174,7 @@ impl Session {
                 Some(Stream::None) => self.ask_local_store(&request).await,
                 Some(Stream::Upload) => self.add_to_local_store(&request).await,
                 Some(Stream::Nar) => self.send_from_local_store(&request).await,
-                // `connect` asks for none.
-                None => self.error(&format!("muster: the endpoint does not serve {}", request.name())).await,
+                None => self.relay(&request).await,
             },
         }
     }

@@ -13,6 +13,7 @@ use crate::domain::{PathInfo, StorePath};
 use crate::edge::clock;
 use crate::edge::pool::{CheckoutError, Lease, Pool};
 use crate::nix::client::Error;
+use crate::nix::handshake::Version;
 
 /// Records kept in memory; a store path's record never changes while it is valid.
 const MAX_CACHED: usize = 200_000;
@@ -86,6 +87,11 @@ impl LocalStore {
                 Err(_) => sleep(ASK_AGAIN).await,
             }
         }
+    }
+
+    /// A channel of its own for a client that speaks `version`.
+    pub async fn private_daemon(&self, version: Version) -> Result<Lease, CheckoutError> {
+        self.pool.open_private(version).await
     }
 
     /// Ends everything that is under way there.

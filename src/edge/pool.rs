@@ -7,6 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::io::{BufReader, BufWriter};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use super::channel::{Behind, OpenError, Reader, Transport, Writer};
 use crate::domain::StoreDir;
 use crate::nix::client::{self, Client};
-use crate::nix::handshake::HandshakeError;
+use crate::nix::handshake::{HandshakeError, Version};
 use crate::nix::ops::SetOptions;
 
 /// A daemon at the other end of a channel.
@@ -103,7 +104,7 @@ impl Pool {
                 return Ok(self.lease(entry));
             }
         }
-        let opening = timeout(self.patience, self.open());
+        let opening = timeout(self.patience, self.open(Version::OURS));
         tokio::select! {
             opened = opening => match opened {
                 Ok(entry) => Ok(self.lease(entry?)),
@@ -114,6 +115,14 @@ impl Pool {
             },
             reason = self.was_cut() => Err(CheckoutError::Cut(reason)),
         }
+    }
+
+    /// A channel that speaks `version` at most, and never comes back here.
+    pub async fn open_private(self: &Arc<Self>, version: Version) -> Result<Lease, CheckoutError> {
+        let opening = timeout(self.patience, self.open(version)).await;
+        let mut lease = self.lease(opening.map_err(|_| CheckoutError::Timeout(self.patience))??);
+        lease.keep_private();
+        Ok(lease)
     }
 
     /// Resolves with the reason when the pool is cut: whoever waits on one of its channels must stop.
@@ -133,20 +142,21 @@ impl Pool {
         self.cut_because.get().cloned().unwrap_or_default()
     }
 
-    async fn open(&self) -> Result<Entry, CheckoutError> {
+    async fn open(&self, version: Version) -> Result<Entry, CheckoutError> {
         let channel = self.transport.open(&self.tracker).await?;
         let behind = channel.behind;
-        let mut daemon = match Client::handshake(channel.reader, channel.writer, self.store_dir.clone()).await
-        {
-            Ok(daemon) => daemon,
-            Err(error) => {
-                let said = match &behind {
-                    Some(behind) => behind.settled(LAST_WORDS).await,
-                    None => String::new(),
-                };
-                return Err(CheckoutError::Handshake { error, said });
-            }
-        };
+        let mut daemon =
+            match Client::handshake_at(version, channel.reader, channel.writer, self.store_dir.clone()).await
+            {
+                Ok(daemon) => daemon,
+                Err(error) => {
+                    let said = match &behind {
+                        Some(behind) => behind.settled(LAST_WORDS).await,
+                        None => String::new(),
+                    };
+                    return Err(CheckoutError::Handshake { error, said });
+                }
+            };
         daemon.set_options(&options()).await?;
         Ok(Entry { daemon, behind, opened: Instant::now() })
     }
@@ -192,6 +202,13 @@ impl Lease {
     /// The last words of the program behind the channel; empty where it said nothing.
     pub fn last_words(&self) -> String {
         self.entry().behind.as_ref().map(Behind::last_words).unwrap_or_default()
+    }
+
+    /// The two streams, and the child behind them, which lives as long as it is kept.
+    pub fn into_parts(mut self) -> (BufReader<Reader>, BufWriter<Writer>, Option<Behind>) {
+        let Entry { daemon, behind, .. } = self.entry.take().expect("taken only here and by drop");
+        let (reader, writer) = daemon.into_parts();
+        (reader, writer, behind)
     }
 
     /// Whether the channel is closed after this use.

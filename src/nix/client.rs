@@ -106,9 +106,19 @@ where
 {
     /// Shakes hands with a daemon whose store lies in `store_dir`.
     pub async fn handshake(reader: R, writer: W, store_dir: StoreDir) -> Result<Self, HandshakeError> {
+        Self::handshake_at(Version::OURS, reader, writer, store_dir).await
+    }
+
+    /// The same, speaking `version` at most: for passing on what somebody else says in that version.
+    pub async fn handshake_at(
+        version: Version,
+        reader: R,
+        writer: W,
+        store_dir: StoreDir,
+    ) -> Result<Self, HandshakeError> {
         let mut from = BufReader::with_capacity(READ_BUFFER, reader);
         let mut to = BufWriter::new(writer);
-        let greeting = handshake::greet(&mut from, &mut to, store_dir, Version::OURS).await?;
+        let greeting = handshake::greet(&mut from, &mut to, store_dir, version).await?;
         let handshake::Greeting { dialect, daemon_version, trust } = greeting;
         Ok(Self { from, to, dialect, daemon_version, trust, clean: true })
     }
@@ -150,5 +160,10 @@ where
             _ = self.from.fill_buf() => false,
             () = std::future::ready(()) => true,
         }
+    }
+
+    /// The two streams, with what was read ahead, for a raw pipe.
+    pub fn into_parts(self) -> (BufReader<R>, BufWriter<W>) {
+        (self.from, self.to)
     }
 }
