@@ -82,6 +82,8 @@ pub struct Stage {
     pub faults: Faults,
     builders: Vec<Builder>,
     coordinator: Option<Child>,
+    /// The program of coordinators to come, and of the `connect`s that their lines name.
+    pub program: PathBuf,
     /// The nix-daemon that clients speak to, where they do not open their store themselves.
     daemon: Option<Client>,
     /// Coordinators and clients so far.
@@ -138,7 +140,8 @@ impl Stage {
         fs::create_dir(dir.join("nix")).expect("room");
         fs::write(dir.join("nix/nix.conf"), NIX_CONF.replace("BUSYBOX", busybox())).expect("room");
         let (builders, (coordinator, count)) = (builders.to_vec(), Default::default());
-        let stage = Self { dir, faults, builders, coordinator, daemon: None, count };
+        let program = PathBuf::from(MUSTER);
+        let stage = Self { dir, faults, builders, coordinator, program, daemon: None, count };
         fs::write(stage.path("muster.toml"), stage.config(config)).expect("room");
         stage.make_client_store();
         Some(stage)
@@ -208,7 +211,12 @@ impl Stage {
     }
 
     pub fn muster(&self, words: &[&str]) -> Command {
-        let mut command = self.command(MUSTER);
+        self.muster_by(Path::new(MUSTER), words)
+    }
+
+    /// The same with another program.
+    pub fn muster_by(&self, program: &Path, words: &[&str]) -> Command {
+        let mut command = self.command(program.to_str().expect("text"));
         command.args(words).arg("--config").arg(self.path("muster.toml"));
         command.arg("--runtime-dir").arg(self.path("run")).arg("--state-dir").arg(self.path("state"));
         command
@@ -241,7 +249,7 @@ impl Stage {
     pub fn launch_coordinator(&mut self) {
         assert!(self.coordinator.is_none(), "one at a time");
         let log = File::options().append(true).create(true).open(self.path("coordinator.log")).expect("room");
-        let mut command = self.muster(&["--log", "muster=debug", "coordinator"]);
+        let mut command = self.muster_by(&self.program, &["--log", "muster=debug", "coordinator"]);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log).process_group(0);
         self.coordinator = Some(command.spawn().expect("the coordinator starts"));
     }
