@@ -60,6 +60,8 @@ enum News {
     Withdrawn(RequestId),
     /// A source tells whom it knows.
     Reported(Report),
+    /// A probe found out something that the lines depend on.
+    Learned,
     /// The name of a builder that is gone is free for the one that has it now.
     Arrived(BuilderName),
     /// Somebody wants to see the state.

@@ -34,8 +34,7 @@ async fn copy(from: &str, to: &str, path: &str) -> anyhow::Result<()> {
     let closure = local.closure(&BTreeSet::from([root])).await?;
     let paths: Vec<StorePath> = closure.iter().map(|info| info.path.clone()).collect();
     let mut channel = builder.checkout().await?;
-    channel.add_temp_roots(&paths).await?;
-    let valid = channel.query_valid_paths(&paths, false).await?;
+    let valid = channel.root_and_query(&paths).await?;
     let missing: Vec<Arc<PathInfo>> =
         closure.iter().filter(|info| !valid.contains(&info.path)).cloned().collect();
     upload(&local, (&builder, &InFlight::default()), &mut channel, missing).await?;

@@ -77,8 +77,7 @@ impl Attempt {
     async fn prepare(&self, channel: &mut Lease) -> Step<Vec<Arc<PathInfo>>> {
         let failed = |error| failed(Stage::Preparing, error);
         let paths: Vec<StorePath> = self.job.closure.iter().map(|info| info.path.clone()).collect();
-        channel.add_temp_roots(&paths).await.map_err(failed)?;
-        let valid = channel.query_valid_paths(&paths, false).await.map_err(failed)?;
+        let valid = channel.root_and_query(&paths).await.map_err(failed)?;
         self.present(valid.iter()).await;
         Ok(self.job.closure.iter().filter(|info| !valid.contains(&info.path)).cloned().collect())
     }

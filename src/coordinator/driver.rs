@@ -215,6 +215,7 @@ impl Driver {
                 self.step(Event::Ended(attempt, outcome))
             }
             News::Reported(report) => self.reported(report),
+            News::Learned => self.write_lines(),
             News::Arrived(name) => self.arrived(&name),
             News::Snapshot(reply) => {
                 // Whoever asked may be gone.

@@ -76,6 +76,11 @@ impl LocalStore {
         self.pool.checkout().await
     }
 
+    /// A channel of its own for a client that speaks `version`.
+    pub async fn private_daemon(&self, version: Version) -> Result<Lease, CheckoutError> {
+        self.pool.open_private(version).await
+    }
+
     /// A channel to its daemon, as soon as it is there.
     pub async fn daemon(&self) -> Result<Lease, CheckoutError> {
         let began = clock::now();
@@ -87,11 +92,6 @@ impl LocalStore {
                 Err(_) => sleep(ASK_AGAIN).await,
             }
         }
-    }
-
-    /// A channel of its own for a client that speaks `version`.
-    pub async fn private_daemon(&self, version: Version) -> Result<Lease, CheckoutError> {
-        self.pool.open_private(version).await
     }
 
     /// Ends everything that is under way there.
