@@ -77,6 +77,11 @@ pub(super) fn reaching(patient: Patient<'_>, facts: &Facts, attempt: &Attempt) -
              MaxStartups and hosts.deny do that)"
                 .to_owned()
         }
+        Outcome::Penalized => {
+            "it turns our address away for a while, since logins from here have failed: wait a minute and ask again. To \
+             be spared, on the builder: PerSourcePenaltyExemptList ADDRESS in /etc/ssh/sshd_config"
+                .to_owned()
+        }
         Outcome::TooManyKeys => {
             format!("name the one key: {}", uri_with(patient, "ssh-key=/root/.ssh/id_ed25519"))
         }
