@@ -143,7 +143,7 @@ pub(super) fn key_fix(patient: Patient<'_>, path: &str, bad: &BadKey) -> String 
                 format!("make one and give its public half to the builder: muster key --file {}", shell(path))
             }
         },
-        BadKey::Unreadable(_) => format!("chown \"$(id -un)\" {0} && chmod 600 {0}", shell(path)),
+        BadKey::Unreadable(_) => own(path),
         BadKey::TooOpen(_) => format!("chmod 600 {}", shell(path)),
         BadKey::Public => {
             let private = path.strip_suffix(".pub").unwrap_or(path);
@@ -153,14 +153,17 @@ pub(super) fn key_fix(patient: Patient<'_>, path: &str, bad: &BadKey) -> String 
     }
 }
 
+/// Only root gives files away.
+fn own(path: &str) -> String {
+    format!("sudo chown \"$(id -un)\" {0} && chmod 600 {0}", shell(path))
+}
+
 /// What was found, and the fix.
 pub(super) fn key_trouble(path: &str, trouble: KeyTrouble) -> (String, String) {
     let word = shell(path);
     match trouble {
         KeyTrouble::Missing => (format!("{path} is not there"), format!("muster key --file {word}")),
-        KeyTrouble::Unreadable => {
-            (format!("{path} cannot be read"), format!("chown \"$(id -un)\" {word} && chmod 600 {word}"))
-        }
+        KeyTrouble::Unreadable => (format!("{path} cannot be read"), own(path)),
         KeyTrouble::TooOpen => {
             (format!("others may read {path}, so ssh will not"), format!("chmod 600 {word}"))
         }
