@@ -185,6 +185,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// The socket's mode: for root and our own user, or for anybody, where who may use it is checked by who connects.
+    pub fn socket_mode(&self) -> u32 {
+        if self.allow.is_empty() { 0o600 } else { 0o666 }
+    }
+
     /// Decides what the local machine is for, where nobody said it; `builds` is whether Nix builds on it at all.
     pub fn settle(&mut self, builds: bool) {
         let waits = matches!(self.look_ahead, LookAhead::Fixed(1..));

@@ -10,3 +10,4 @@ pub mod mux;
 pub mod notice;
 pub mod probe;
 pub mod ssh_config;
+pub mod tailscale;

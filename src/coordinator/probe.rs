@@ -18,9 +18,10 @@ use crate::policy::Event;
 
 /// Asks a builder what it can do, and reports it.
 pub(super) async fn probe(reach: Arc<Reach>, world: Arc<World>) {
-    let limit = world.config.timeouts.probe;
+    let config = world.config();
+    let limit = config.timeouts.probe;
     let before = reach.learned();
-    let found = timeout(limit, capabilities(&reach, world.config.attach, limit)).await.unwrap_or_else(|_| {
+    let found = timeout(limit, capabilities(&reach, config.attach, limit)).await.unwrap_or_else(|_| {
         // The next probe must not wait for the same dead connection.
         reach.transport().doubt();
         Err(no_answer(limit))
@@ -33,7 +34,7 @@ pub(super) async fn probe(reach: Arc<Reach>, world: Arc<World>) {
 
 /// Asks for a sign of life that costs the builder nothing.
 pub(super) async fn ping(reach: Arc<Reach>, world: Arc<World>) {
-    let limit = world.config.timeouts.silent_after;
+    let limit = world.config().timeouts.silent_after;
     let asked = async {
         let mut daemon = reach.pools().control.checkout().await.map_err(|error| error.to_string())?;
         daemon.query_valid_paths(&[], false).await.map_err(|error| error.to_string())

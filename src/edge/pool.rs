@@ -53,6 +53,13 @@ pub enum CheckoutError {
     Cut(String),
 }
 
+impl CheckoutError {
+    /// Whether another try is in vain.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Cut(_))
+    }
+}
+
 fn after(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!(" (it said: {})", end_of(said)) }
 }

@@ -168,7 +168,7 @@ impl Host {
     /// Opens a channel to a Unix socket there.
     pub async fn open_socket(&self, lane: Lane, path: &str) -> Result<Channel, SshError> {
         let seat = self.seat(lane, FORWARDS).await?;
-        let opened = timeout(self.terms.patience.connect, seat.forwarded(path)).await;
+        let opened = timeout(self.terms.patience.connect, mux::stream(seat.socket(), path)).await;
         match opened {
             Ok(Ok(stream)) => Ok(session::forwarded(stream, seat)),
             Ok(Err(error)) => Err(SshError::Forward { path: path.to_owned(), said: error.to_string() }),

@@ -21,8 +21,9 @@ class Node:
 
     name: str
     number: int
-    # A coordinator has keys and known hosts; a builder has the user `remotebuild`, as nix.dev's tutorial makes it.
-    role: Literal["coordinator", "builder", "both"] = "builder"
+    # A coordinator has keys and known hosts; a builder has the user `remotebuild`, as nix.dev's tutorial makes it. The
+    # control server of a tailnet (headscale) is neither.
+    role: Literal["coordinator", "builder", "both", "control"] = "builder"
     # The version of Nix; none: what the run says for this role.
     nix: str = ""
     # What the coordinators' key may do here; none: what the run says.
@@ -41,6 +42,8 @@ class Node:
     port: int = 22
     banner: str = ""
     noise: str = ""
+    # Whether tailscaled runs here. The node is in no tailnet before it joins.
+    tailscale: bool = False
     # False: Nix is where a multi-user installation puts it, which is not on the PATH of ssh's commands.
     nix_on_path: bool = True
     # Whether it has /dev/kvm, as far as the machine outside has it.
@@ -50,11 +53,15 @@ class Node:
 
     @property
     def is_coordinator(self) -> bool:
-        return self.role != "builder"
+        return self.role in ("coordinator", "both")
 
     @property
     def is_builder(self) -> bool:
-        return self.role != "coordinator"
+        return self.role in ("builder", "both")
+
+    @property
+    def is_control(self) -> bool:
+        return self.role == "control"
 
     @property
     def address(self) -> str:

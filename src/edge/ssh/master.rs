@@ -10,14 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::net::UnixStream;
 use tokio::process::{ChildStdin, Command};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::dir::SocketDir;
-use super::mux::{self, MuxError};
 use super::trouble::{self, SshError};
 use super::{Terms, command, config};
 use crate::config::SshUri;
@@ -45,7 +43,7 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// A connection.
 pub struct Master {
     socket: PathBuf,
-    dir: Arc<SocketDir>,
+    _dir: Arc<SocketDir>,
     taken: AtomicU32,
     /// Of those that are taken, the sessions that are open.
     open: AtomicU32,
@@ -54,7 +52,6 @@ pub struct Master {
     retired: AtomicBool,
     gone: CancellationToken,
     process: Mutex<Option<(ChildStdin, Reaped)>>,
-    forward: tokio::sync::Mutex<Option<(String, PathBuf)>>,
 }
 
 impl Master {
@@ -110,14 +107,13 @@ impl Master {
         let said = Said::listen_to(stderr, tracker);
         let master = Arc::new(Self {
             socket,
-            dir: Arc::clone(dir),
+            _dir: Arc::clone(dir),
             taken: AtomicU32::new(0),
             open: AtomicU32::new(0),
             most: AtomicU32::new(u32::MAX),
             retired: AtomicBool::new(false),
             gone: said.ended(),
             process: Mutex::new(Some((leash, Reaped::new(child, said.clone(), tracker)))),
-            forward: tokio::sync::Mutex::new(None),
         });
         tokio::select! {
             () = master.listens() => Ok(master),
@@ -167,30 +163,11 @@ impl Master {
         drop(self.process.lock().unwrap_or_else(PoisonError::into_inner).take());
         files::remove(&self.socket);
     }
-
-    /// Connects to a socket there, by one here that is made for the first who asks.
-    async fn forwarded(&self, path: &str) -> Result<UnixStream, MuxError> {
-        let mut forward = self.forward.lock().await;
-        let here = match &*forward {
-            Some((there, here)) if there == path => here.clone(),
-            _ => {
-                let here = self.dir.fresh('d');
-                mux::forward(&self.socket, &here.to_string_lossy(), path).await?;
-                *forward = Some((path.to_owned(), here.clone()));
-                here
-            }
-        };
-        drop(forward);
-        Ok(UnixStream::connect(here).await?)
-    }
 }
 
 impl Drop for Master {
     fn drop(&mut self) {
         self.end();
-        if let Some((_, here)) = self.forward.get_mut().take() {
-            files::remove(&here);
-        }
     }
 }
 
@@ -215,10 +192,6 @@ impl Seat {
 
     pub fn socket(&self) -> &Path {
         &self.master.socket
-    }
-
-    pub async fn forwarded(&self, path: &str) -> Result<UnixStream, MuxError> {
-        self.master.forwarded(path).await
     }
 
     /// Its session is open.
@@ -307,14 +280,13 @@ mod tests {
     async fn a_spare_connection_ends_only_when_nobody_has_had_a_place_on_it_for_a_while() {
         let master = Arc::new(Master {
             socket: "/nonexistent/m0".into(),
-            dir: Arc::new(SocketDir::temporary().expect("a directory")),
+            _dir: Arc::new(SocketDir::temporary().expect("a directory")),
             taken: AtomicU32::new(0),
             open: AtomicU32::new(0),
             most: AtomicU32::new(u32::MAX),
             retired: AtomicBool::new(false),
             gone: CancellationToken::new(),
             process: Mutex::new(None),
-            forward: tokio::sync::Mutex::new(None),
         });
         let seat = Seat::new(Arc::clone(&master));
         let watch = tokio::spawn(master.end_when_idle(Duration::from_secs(60)));
