@@ -11,6 +11,7 @@ mod discovery;
 mod driver;
 mod endpoint;
 mod feed;
+mod fetch;
 #[cfg(test)]
 mod fixtures;
 mod install;
@@ -71,7 +72,7 @@ enum News {
 struct World {
     config: Config,
     store_dir: StoreDir,
-    local: local::LocalStore,
+    local: Arc<local::LocalStore>,
     spool: Spool,
     /// Where ssh's masters listen.
     ssh_sockets: Arc<SocketDir>,

@@ -90,7 +90,7 @@ impl World {
         let ssh_sockets = SocketDir::below(&config.runtime_dir)
             .map_err(|why| RunError::File { path: config.runtime_dir.join("ssh"), why })?;
         let (kept, reaches) = Default::default();
-        let (local, ssh_sockets) = (LocalStore::new(pool), Arc::new(ssh_sockets));
+        let (local, ssh_sockets) = (Arc::new(LocalStore::new(pool)), Arc::new(ssh_sockets));
         let world =
             Self { config, store_dir, local, spool, ssh_sockets, kept, reaches, allowed, tracker, news };
         Ok(Arc::new(world))

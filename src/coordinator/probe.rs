@@ -13,6 +13,7 @@ use super::reach::Reach;
 use super::{News, World};
 use crate::domain::{Capabilities, Slots, System};
 use crate::edge::channel::Transport;
+use crate::edge::clock;
 use crate::policy::Event;
 
 /// Asks a builder what it can do, and reports it.
@@ -31,7 +32,10 @@ pub(super) async fn ping(reach: Arc<Reach>, world: Arc<World>) {
     let limit = world.config.timeouts.silent_after;
     let asked = async {
         let mut daemon = reach.pools().control.checkout().await.map_err(|error| error.to_string())?;
-        daemon.query_valid_paths(&[], false).await.map_err(|error| error.to_string())
+        let began = clock::now();
+        let answered = daemon.query_valid_paths(&[], false).await.map_err(|error| error.to_string());
+        reach.answered_after(began.elapsed());
+        answered
     };
     let answered = match timeout(limit, asked).await {
         Ok(answered) => answered.map(|_| ()),
