@@ -24,7 +24,12 @@ pub(super) async fn probe(reach: Arc<Reach>, world: Arc<World>) {
         reach.transport().doubt();
         Err(no_answer(limit))
     });
+    let is_well = found.is_ok();
     world.tell(News::Event(Event::Probed(reach.name().clone(), found))).await;
+    if is_well && let Transport::Ssh(..) = reach.transport() {
+        // The first inputs shall not wait for a second login. Where this fails, they will say why.
+        let _ = reach.pools().bulk.checkout().await;
+    }
 }
 
 /// Asks for a sign of life that costs the builder nothing.
