@@ -11,6 +11,7 @@ pub mod measured;
 pub mod path_info;
 pub mod store_path;
 pub mod system;
+pub mod tailnet;
 pub mod time;
 
 pub use build::{AttemptId, AttemptOutcome, BuildId, BuildResult, BuildStatus, Client, RequestId, Stage};
@@ -22,4 +23,5 @@ pub use measured::Measured;
 pub use path_info::PathInfo;
 pub use store_path::{StoreDir, StoreHash, StorePath};
 pub use system::{Feature, System};
+pub use tailnet::{Admission, NodeFilter, SshServer, TailnetPath};
 pub use time::Time;

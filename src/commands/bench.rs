@@ -31,7 +31,7 @@ async fn copy(from: &str, to: &str, path: &str) -> anyhow::Result<()> {
     let root = dir.parse_path(path)?;
     let tracker = TaskTracker::new();
     let (source, builder) = (pool(from, &dir, &tracker), pool(to, &dir, &tracker));
-    let local = Arc::new(LocalStore::new(Arc::clone(&source)));
+    let local = Arc::new(LocalStore::new(Arc::clone(&source), Duration::ZERO));
 
     let closure = local.closure(&BTreeSet::from([root])).await?;
     let paths: Vec<StorePath> = closure.iter().map(|info| info.path.clone()).collect();

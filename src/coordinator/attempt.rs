@@ -80,7 +80,7 @@ impl Attempt {
         let meter = channel.meter();
         let mut valid = watched(&meter, self.patience(), channel.root_and_query(&paths)).await?;
         let absent: Vec<StorePath> = paths.into_iter().filter(|path| !valid.contains(path)).collect();
-        if !absent.is_empty() && self.world.config.builders_use_substitutes == Some(true) {
+        if !absent.is_empty() && self.world.config().builders_use_substitutes == Some(true) {
             let asked = channel.query_valid_paths(&absent, true);
             valid.extend(watched(&meter, self.patience(), asked).await?);
         }
@@ -161,7 +161,7 @@ impl Attempt {
     }
 
     fn patience(&self) -> Duration {
-        self.world.config.timeouts.stalled_after
+        self.world.config().timeouts.stalled_after
     }
 
     async fn reached(&self, at: &Mutex<Stage>, stage: Stage) {

@@ -70,10 +70,10 @@ impl Fetcher {
     pub(super) fn new(world: &World, reach: &Reach) -> Self {
         Self {
             bulk: reach.pools().bulk,
-            spool: world.spool.clone(),
-            max_nar: world.config.limits.max_nar,
+            spool: world.config().spool.clone(),
+            max_nar: world.config().limits.max_nar,
             abreast: reach.abreast(),
-            stalled_after: world.config.timeouts.stalled_after,
+            stalled_after: world.config().timeouts.stalled_after,
         }
     }
 

@@ -61,7 +61,7 @@ pub async fn output(world: &World, hook: u32, path: &StorePath) -> Option<Nar> {
 
 /// Whatever goes wrong here, the next builder is asked.
 async fn from_builder(world: &World, reach: &Reach, path: &StorePath) -> Option<Nar> {
-    let opened = timeout(world.config.timeouts.connect, reach.pools().control.checkout()).await;
+    let opened = timeout(world.config().timeouts.connect, reach.pools().control.checkout()).await;
     let mut channel = opened.ok()?.ok()?;
     let outputs = Fetcher::new(world, reach).fetch(&mut channel, std::slice::from_ref(path)).await.ok()?;
     outputs.into_iter().next().map(|output| output.nar)
