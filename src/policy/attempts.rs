@@ -199,7 +199,8 @@ impl State {
         match outcome {
             AttemptOutcome::LocalError { message, .. } if failure::local_disk_is_full(message) => {
                 format!(
-                    "the disk of the coordinator's machine is full, so {drv} cannot be brought home: {message}"
+                    "the disk of the coordinator's machine is full, so {drv} cannot be brought home: {message}; free some, \
+                     or name another place in limits.spool_dir of its configuration"
                 )
             }
             AttemptOutcome::Lost { .. } => {

@@ -141,6 +141,22 @@ impl Master {
         self.retired.store(true, Ordering::Relaxed);
     }
 
+    /// Ends it once nobody has had a place on it for about so long. For those that a lane can do without.
+    pub fn end_when_idle(self: &Arc<Self>, idle: Duration) -> impl Future<Output = ()> + Send + use<> {
+        const LOOKS: u32 = 4;
+        let (master, gone) = (Arc::downgrade(self), self.gone.clone());
+        async move {
+            let mut looks = 0;
+            while gone.run_until_cancelled(sleep(idle / LOOKS)).await.is_some() {
+                let Some(master) = master.upgrade() else { return };
+                looks = if master.taken.load(Ordering::Relaxed) == 0 { looks + 1 } else { 0 };
+                if looks > LOOKS {
+                    return master.end();
+                }
+            }
+        }
+    }
+
     /// Ends it, and everything that it carries.
     pub fn end(&self) {
         self.retire();
@@ -254,4 +270,32 @@ pub(super) async fn look_closer(uri: &SshUri, words: &[String], patience: Durati
     let heard = timeout(patience, hear).await;
     let _ = child.kill().await;
     heard.ok()?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_spare_connection_ends_only_when_nobody_has_had_a_place_on_it_for_a_while() {
+        let master = Arc::new(Master {
+            socket: "/nonexistent/m0".into(),
+            _dir: Arc::new(SocketDir::temporary().expect("a directory")),
+            taken: AtomicU32::new(0),
+            open: AtomicU32::new(0),
+            most: AtomicU32::new(u32::MAX),
+            retired: AtomicBool::new(false),
+            gone: CancellationToken::new(),
+            process: Mutex::new(None),
+        });
+        let seat = Seat::new(Arc::clone(&master));
+        let watch = tokio::spawn(master.end_when_idle(Duration::from_secs(60)));
+        sleep(Duration::from_secs(600)).await;
+        assert!(master.is_usable());
+        drop(seat);
+        sleep(Duration::from_secs(50)).await;
+        assert!(master.is_usable());
+        sleep(Duration::from_secs(50)).await;
+        assert!(!master.is_usable() && watch.is_finished());
+    }
 }
