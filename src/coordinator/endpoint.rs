@@ -61,12 +61,14 @@ pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: C
 /// Exchanges hellos, then serves. Whoever may not come in is not listened to.
 async fn welcome(stream: UnixStream, peer: UCred, world: Arc<World>) -> Result<(), SessionError> {
     let (mut reader, mut writer) = split(stream);
-    if !world.config().allowed.contains(&peer.uid()) {
+    let config = world.config();
+    if !config.allowed.contains(&peer.uid()) {
+        let allowed: Vec<_> = config.allowed.iter().map(u32::to_string).collect();
         let text = format!(
-            "user {} may not use this endpoint: only root and user {} may; to let it in, and trust it like root, name \
-             it in endpoint.allow of the configuration",
+            "user {} may not use this endpoint, only {} may; to let it in, and trust it like root, name it in \
+             endpoint.allow of the configuration",
             peer.uid(),
-            rustix::process::geteuid().as_raw()
+            allowed.join(", ")
         );
         writer.send(&Unit::Refused(text)).await?;
         // Closed at once, it would fail to send its hello and never read the answer.
