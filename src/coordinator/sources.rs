@@ -30,11 +30,19 @@ pub(super) fn start(world: &Arc<World>, shutdown: &CancellationToken) -> Vec<Ran
         awaited.push(Rank::Machines);
     }
     spawn(world, shutdown, discover::watch_machines(source, tell(world)));
-    let commands = world.config.sources.iter().enumerate();
-    for (number, source) in commands {
-        let Source::Exec { command, interval } = source else { continue };
-        awaited.push(Rank::Exec(number));
-        spawn(world, shutdown, discover::watch_command(number, command.clone(), *interval, tell(world)));
+    for (number, source) in world.config.sources.iter().enumerate() {
+        match source {
+            Source::Machines => {}
+            Source::Exec { command, interval } => {
+                awaited.push(Rank::Exec(number));
+                let watch = discover::watch_command(number, command.clone(), *interval, tell(world));
+                spawn(world, shutdown, watch);
+            }
+            Source::Tailscale(tailnet) => {
+                awaited.push(Rank::Tailscale(number));
+                spawn(world, shutdown, discover::watch_tailnet(number, tailnet.clone(), tell(world)));
+            }
+        }
     }
     awaited
 }
