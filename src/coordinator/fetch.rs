@@ -39,7 +39,7 @@ pub enum FetchError {
     Local {
         /// Which one.
         path: StorePath,
-        /// Where it should go.
+        /// Where.
         dir: PathBuf,
         /// Why not.
         why: io::Error,
@@ -146,8 +146,8 @@ impl Fetcher {
 
     async fn receive(&self, channel: &mut Lease, info: PathInfo) -> Result<Output, FetchError> {
         let path = info.path.clone();
-        let dir = self.spool.dir();
-        let local = |why: io::Error| FetchError::Local { path: path.clone(), dir: dir.to_owned(), why };
+        let local =
+            |why: io::Error| FetchError::Local { path: path.clone(), dir: self.spool.dir().to_owned(), why };
         let mut sink = tokio::fs::File::from_std(self.spool.create(info.nar_size).map_err(local)?);
         let seen = channel.next_nar(&mut sink, info.nar_size).await.map_err(|error| match error {
             Error::Nar(CopyError::Sink { error, .. }) => local(error),
