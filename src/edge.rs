@@ -17,6 +17,7 @@ pub mod machine;
 pub mod pool;
 pub mod process;
 pub mod program;
+pub mod replace;
 pub mod scratch;
 pub mod setup;
 pub mod signals;

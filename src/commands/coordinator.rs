@@ -31,6 +31,7 @@ pub(super) fn run(args: &CoordinatorArgs, environment: &Environment) -> Result<(
     }
     let look = machines::look(&coordinator::machines_source(&config));
     config.endpoint.settle(look.builds_locally);
+    config.timeouts.settle(look.limits);
     let only_machines = config.sources.iter().all(|source| *source == Source::Machines);
     if config.builders.is_empty() && config.expect.is_empty() && only_machines && look.adopted.is_empty() {
         return Err(no_builder(&config, &look));

@@ -53,6 +53,15 @@ impl Driver {
         Ok(())
     }
 
+    /// Nothing of ours is offered any more; what else stands in the file stays.
+    pub(super) fn withdraw_lines(&mut self) -> Result<(), RunError> {
+        write(&self.world.config.endpoint.machines_file, &install::own_file("", &self.look))?;
+        if self.place() == Place::Section {
+            self.write_section("");
+        }
+        Ok(())
+    }
+
     /// That Nix's own file cannot be changed keeps nobody from using ours.
     fn write_section(&mut self, lines: &str) {
         // The setup may be younger than our last look, and has removed the section.
@@ -69,8 +78,13 @@ impl Driver {
 
     pub(super) fn lines(&self) -> Result<String, BadEndpoint> {
         let (config, system) = (&self.world.config, probe::this_system());
+        let now = self.now();
+        let left_to_nix = |systems: &_, features: &_| self.state.leaves_to_nix(systems, features, now);
         let lines = match config.attach {
-            Attach::Endpoint => lines::lines(config, &system, self.state.fleet().map(|(_, found, _)| found))?,
+            Attach::Endpoint => {
+                let found = self.state.fleet().map(|(_, found, _)| found);
+                lines::lines(config, &system, found, left_to_nix)?
+            }
             Attach::Direct => {
                 let fleet = self.state.fleet();
                 let fleet = fleet.filter_map(|(name, found, up)| Some((self.roster.get(name)?, found, up)));

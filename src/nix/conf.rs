@@ -10,7 +10,12 @@ use std::fmt;
 /// Files that one file may bring in, over all levels.
 const FILES_MAX: usize = 100;
 /// Names that Nix still takes for others.
-const ALIASES: [(&str, &str); 2] = [("build-max-jobs", "max-jobs"), ("build-cores", "cores")];
+const ALIASES: [(&str, &str); 4] = [
+    ("build-max-jobs", "max-jobs"),
+    ("build-cores", "cores"),
+    ("build-max-silent-time", "max-silent-time"),
+    ("build-timeout", "timeout"),
+];
 
 /// What the files say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +66,11 @@ impl Conf {
     /// Whether Nix builds on this machine itself: unless `max-jobs` is 0. Nix's default is 1.
     pub fn builds_locally(&self) -> bool {
         self.get("max-jobs").is_none_or(|value| value.text.parse() != Ok(0))
+    }
+
+    /// A number that is 0 unless a file says otherwise.
+    pub fn number(&self, name: &str) -> u64 {
+        self.get(name).and_then(|value| value.text.parse().ok()).unwrap_or(0)
     }
 
     fn file(&mut self, file: &str, open: &mut Vec<String>, include: &mut dyn FnMut(&str) -> Option<String>) {
@@ -182,6 +192,12 @@ mod tests {
         check("max-jobs = 0", false);
         check("build-max-jobs = 0", false);
         check("max-jobs = 0\nmax-jobs = 1", true);
+    }
+
+    #[test]
+    fn a_limit_is_off_unless_it_is_set() {
+        let number = |text| read(&[("/n", text)]).number("timeout");
+        assert_eq!([number(""), number("timeout = x"), number("build-timeout = 60")], [0, 0, 60]);
     }
 
     #[test]
