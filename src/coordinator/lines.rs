@@ -2,7 +2,8 @@
 //!
 //! One line for each distinct set of systems and features; each builder counts in one. A line never vanishes because
 //! its builders are down: stock would turn its builds away for the rest of an invocation, while here they can wait.
-//! Where Nix had better build by itself, a line stays and accepts nothing.
+//! Where Nix had better build by itself, the line goes: one that stays and accepts nothing would have Nix wait without a
+//! word wherever it may not build here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -33,7 +34,9 @@ pub fn lines<'a>(
     let mut lines = Vec::new();
     for ((systems, features), max_jobs) in offers.into_keys().zip(accepted) {
         let richer = counts.iter().filter(|&&count| count > features.len()).count();
-        let max_jobs = if left_to_nix(&systems, &features) { 0 } else { max_jobs };
+        if left_to_nix(&systems, &features) {
+            continue;
+        }
         lines.push(line(config, systems, features, max_jobs, factor(richer))?);
     }
     lines.sort_by(|a, b| b.speed_factor.get().total_cmp(&a.speed_factor.get()));
@@ -160,6 +163,17 @@ mod tests {
             nix_version: None,
             measured: None,
         }
+    }
+
+    #[test]
+    fn what_is_left_to_nix_has_no_line() {
+        let system = |word| System::parse(word).expect("a system");
+        let builders = [builder("x86_64-linux", &[], 1), builder("aarch64-linux", &[], 1)];
+        let arm =
+            |systems: &BTreeSet<System>, _: &BTreeSet<Feature>| systems.contains(&system("aarch64-linux"));
+        let lines = lines(&config(""), &system("x86_64-linux"), builders.iter(), arm).expect("lines");
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].systems.contains(&system("x86_64-linux")));
     }
 
     fn check(text: &str, builders: &[Capabilities], expected: &[(&str, &str, u32, f32)]) {

@@ -11,6 +11,9 @@ use crate::edge::discover::machines;
 use crate::edge::files;
 use crate::nix::machines::BadEndpoint;
 
+/// For a person who looks why there is none.
+const LEFT_TO_NIX: &str = "# No builder is there: Nix builds by itself until one is.\n";
+
 /// Whether the lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writes {
@@ -91,6 +94,9 @@ impl Driver {
                 direct::lines(config, &system, &fleet.collect::<Vec<_>>())?
             }
         };
+        if lines.is_empty() && config.attach == Attach::Endpoint {
+            return Ok(LEFT_TO_NIX.to_owned());
+        }
         Ok(lines.iter().map(|line| format!("{line}\n")).collect())
     }
 }
