@@ -44,6 +44,8 @@ pub struct Environment {
     pub runtime_dir: Option<OsString>,
     /// `NIX_USER_CONF_FILES`
     pub nix_user_conf_files: Option<OsString>,
+    /// `NIX_SSHOPTS`
+    pub nix_sshopts: Option<OsString>,
     /// The working directory; relative paths of the command line begin here.
     pub cwd: PathBuf,
     /// This program.
@@ -94,6 +96,8 @@ pub struct Config {
     pub attach: Attach,
     /// Nix's own configuration.
     pub nix: NixFiles,
+    /// Words for ssh's command line, of `NIX_SSHOPTS`.
+    pub ssh_options: Vec<String>,
     /// What builders still on their way will offer.
     pub expect: Vec<Expect>,
     /// Which builds go where.
@@ -178,6 +182,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// The socket's mode: for root and our own user, or for anybody, where who may use it is checked by who connects.
+    pub fn socket_mode(&self) -> u32 {
+        if self.allow.is_empty() { 0o600 } else { 0o666 }
+    }
+
     /// Decides what the local machine is for and what happens without builders, where nobody said it; `builds` is
     /// whether Nix builds on it at all.
     pub fn settle(&mut self, builds: bool) {
@@ -314,6 +323,8 @@ pub enum Place {
     },
     /// On the command line, by this option.
     Flag(&'static str),
+    /// In this variable of the environment.
+    Variable(&'static str),
 }
 
 /// Why there is no configuration.
@@ -398,7 +409,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { file, line } => write!(f, "{}:{line}", file.display()),
-            Self::Flag(flag) => f.write_str(flag),
+            Self::Flag(name) | Self::Variable(name) => f.write_str(name),
         }
     }
 }

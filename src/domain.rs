@@ -13,6 +13,7 @@ pub mod path_info;
 pub mod route;
 pub mod store_path;
 pub mod system;
+pub mod tailnet;
 pub mod time;
 
 pub use build::{AttemptId, AttemptOutcome, BuildId, BuildResult, BuildStatus, Client, RequestId, Stage};
@@ -26,4 +27,5 @@ pub use path_info::PathInfo;
 pub use route::{Glob, Label, Route};
 pub use store_path::{StoreDir, StoreHash, StorePath};
 pub use system::{Feature, System};
+pub use tailnet::{Admission, NodeFilter, SshServer, TailnetPath};
 pub use time::Time;

@@ -9,3 +9,5 @@ pub mod listing;
 pub mod mux;
 pub mod notice;
 pub mod probe;
+pub mod ssh_config;
+pub mod tailscale;

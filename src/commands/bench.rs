@@ -29,13 +29,12 @@ async fn copy(from: &str, to: &str, path: &str) -> anyhow::Result<()> {
     let root = dir.parse_path(path)?;
     let tracker = TaskTracker::new();
     let (source, builder) = (pool(from, &dir, &tracker), pool(to, &dir, &tracker));
-    let local = LocalStore::new(Arc::clone(&source));
+    let local = LocalStore::new(Arc::clone(&source), Duration::ZERO);
 
     let closure = local.closure(&BTreeSet::from([root])).await?;
     let paths: Vec<StorePath> = closure.iter().map(|info| info.path.clone()).collect();
     let mut channel = builder.checkout().await?;
-    channel.add_temp_roots(&paths).await?;
-    let valid = channel.query_valid_paths(&paths, false).await?;
+    let valid = channel.root_and_query(&paths).await?;
     let missing: Vec<Arc<PathInfo>> =
         closure.iter().filter(|info| !valid.contains(&info.path)).cloned().collect();
     upload(&local, (&builder, &InFlight::default()), &mut channel, missing).await?;

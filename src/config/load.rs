@@ -56,6 +56,7 @@ pub(super) fn load(
         sources,
         attach: typed.attach.unwrap_or(attach),
         nix: places::nix_files(typed.nix.nix_conf_dir.as_deref(), environment),
+        ssh_options: ssh_options(environment)?,
         expect,
         routes,
         endpoint,
@@ -72,6 +73,15 @@ fn typed_store(typed: &Settings) -> Result<Option<LocalStore>, ConfigError> {
     let wrong =
         |error: super::BadLocalStore| ConfigError::wrong(Place::Flag("--local-store"), error.to_string());
     typed.local_store.as_deref().map(LocalStore::parse).transpose().map_err(wrong)
+}
+
+/// As stock Nix takes them: split as a shell would.
+fn ssh_options(environment: &Environment) -> Result<Vec<String>, ConfigError> {
+    const NAME: &str = "NIX_SSHOPTS";
+    let Some(text) = &environment.nix_sshopts else { return Ok(Vec::new()) };
+    let wrong = |why: &str| ConfigError::wrong(Place::Variable(NAME), why.to_owned());
+    let text = text.to_str().ok_or_else(|| wrong("it is no text"))?;
+    shell_words::split(text).map_err(|_| wrong("a quotation mark has no other half"))
 }
 
 fn expected(mut section: Section<'_>) -> Result<Expect, ConfigError> {

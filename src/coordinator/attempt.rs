@@ -78,8 +78,7 @@ impl Attempt {
     async fn prepare(&self, channel: &mut Lease) -> Step<Vec<Arc<PathInfo>>> {
         let failed = |error| failed(Stage::Preparing, error);
         let paths: Vec<StorePath> = self.job.closure.iter().map(|info| info.path.clone()).collect();
-        channel.add_temp_roots(&paths).await.map_err(failed)?;
-        let valid = channel.query_valid_paths(&paths, false).await.map_err(failed)?;
+        let valid = channel.root_and_query(&paths).await.map_err(failed)?;
         self.present(valid.iter()).await;
         Ok(self.job.closure.iter().filter(|info| !valid.contains(&info.path)).cloned().collect())
     }
@@ -102,7 +101,7 @@ impl Attempt {
     async fn build(&self, channel: &mut Lease) -> Step<BuildResult> {
         let failed = |error| failed(Stage::Building, error);
         let mut narration = self.narration.clone();
-        let clocks = Clocks::new(&self.world.config.timeouts);
+        let clocks = Clocks::new(&self.world.config().timeouts);
         let mut on_log = |message| {
             clocks.hear(&message);
             narration.hear(message);
@@ -147,11 +146,11 @@ impl Attempt {
         let info = channel.query_path_info(&path).await.map_err(failed)?;
         let info =
             info.ok_or_else(|| bad("the builder said that it built it, but does not have it".into()))?;
-        let limit = self.world.config.limits.max_nar;
+        let limit = self.world.config().limits.max_nar;
         if info.nar_size > limit {
             return Err(bad(format!("it has {} bytes, limits.max_nar allows {limit}", info.nar_size)));
         }
-        let file = self.world.spool.create(info.nar_size).map_err(local)?;
+        let file = self.world.config().spool.create(info.nar_size).map_err(local)?;
         let mut sink = tokio::fs::File::from_std(file);
         let seen = channel.nar_from_path(&path, &mut sink, info.nar_size).await;
         let seen = seen.map_err(|error| match error {

@@ -68,7 +68,8 @@ async fn within<T>(
 }
 
 async fn answer(world: Arc<World>, peer: UCred, request: Request) -> Reply {
-    let group = world.config.control.group.as_ref();
+    let config = world.config();
+    let group = config.control.group.as_ref();
     if !request.only_reads() && !users::may_control(peer.uid(), peer.gid(), group) {
         return Reply::Forbidden { message: who_may(&world) };
     }
@@ -84,7 +85,7 @@ fn who_may(world: &World) -> String {
         0 => String::new(),
         own => format!(" and {}", users::name_of(own)),
     };
-    let others = match &world.config.control.group {
+    let others = match &world.config().control.group {
         Some(group) => format!(", and the group {group}"),
         None => "; to let a group do so, too, name it in control.group of the configuration".to_owned(),
     };

@@ -51,7 +51,7 @@ pub async fn output(world: &World, hook: u32, path: &StorePath) -> Option<Nar> {
     }
     let reaches: Vec<Arc<Reach>> = world.reaches.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for reach in reaches {
-        let asked = timeout(world.config.timeouts.lost_after, from_builder(world, &reach, path));
+        let asked = timeout(world.config().timeouts.lost_after, from_builder(world, &reach, path));
         if let Ok(Some(nar)) = asked.await {
             return Some(nar);
         }
@@ -63,7 +63,7 @@ pub async fn output(world: &World, hook: u32, path: &StorePath) -> Option<Nar> {
 async fn from_builder(world: &World, reach: &Reach, path: &StorePath) -> Option<Nar> {
     let mut channel = reach.pools().control.checkout().await.ok()?;
     let info = channel.query_path_info(path).await.ok()??;
-    let mut sink = tokio::fs::File::from_std(world.spool.create(info.nar_size).ok()?);
+    let mut sink = tokio::fs::File::from_std(world.config().spool.create(info.nar_size).ok()?);
     let seen = channel.nar_from_path(path, &mut sink, info.nar_size).await.ok()?;
     tokio::io::AsyncWriteExt::flush(&mut sink).await.ok()?;
     let nar = Nar::from_file(sink.into_std().await);

@@ -92,7 +92,7 @@ impl Driver {
         tracing::info!(%by, now, "stopping");
         self.withdraw_lines()?;
         self.writes = Writes::Never;
-        let deadline = self.now() + self.world.config.timeouts.stop;
+        let deadline = self.now() + self.world.config().timeouts.stop;
         if now {
             self.stopping = None;
             self.step(Event::Stopped(by))?;

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::upload::InFlight;
 use crate::config::{Builder, BuilderUri};
-use crate::domain::{BuilderName, BuilderSpec, StoreDir};
+use crate::domain::{BuilderName, BuilderSpec, HostKey, StoreDir};
 use crate::edge::channel::Transport;
 use crate::edge::pool::Pool;
 
@@ -27,6 +27,18 @@ pub struct Reach {
     patience: Duration,
     tracker: TaskTracker,
     pools: Arc<Mutex<Pools>>,
+    learned: Arc<Mutex<Learned>>,
+}
+
+/// What the last probe found out beside the builder's capabilities.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// The host key that stock Nix can pin.
+    pub host_key: Option<HostKey>,
+    /// Where `nix-daemon` is, where stock Nix would not find it.
+    pub program: Option<String>,
+    /// Only `nix-store --serve` answers there: a machine for stock Nix.
+    pub serves_only: bool,
 }
 
 /// The channels to one builder.
@@ -62,8 +74,8 @@ impl Reach {
         let pools = Pools::new(&transport, &store_dir, patience, &tracker);
         let Builder { spec, uri } = builder.clone();
         let (in_flight, retired) = (Arc::default(), CancellationToken::new());
-        let pools = Arc::new(Mutex::new(pools));
-        Self { spec, uri, in_flight, retired, transport, store_dir, patience, tracker, pools }
+        let (pools, learned) = (Arc::new(Mutex::new(pools)), Arc::default());
+        Self { spec, uri, in_flight, retired, transport, store_dir, patience, tracker, pools, learned }
     }
 
     /// The same way to the same builder, of which something else is said now.
@@ -78,6 +90,7 @@ impl Reach {
             patience: self.patience,
             tracker: self.tracker.clone(),
             pools: Arc::clone(&self.pools),
+            learned: Arc::clone(&self.learned),
         }
     }
 
@@ -89,6 +102,16 @@ impl Reach {
     /// How it is reached.
     pub fn transport(&self) -> &Transport {
         &self.transport
+    }
+
+    /// What its last probe found out.
+    pub fn learned(&self) -> Learned {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes note of it.
+    pub fn learn(&self, now: Learned) {
+        *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
     /// Its channels.

@@ -53,8 +53,24 @@ pub enum CheckoutError {
     Cut(String),
 }
 
+impl CheckoutError {
+    /// Whether another try is in vain.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Cut(_))
+    }
+}
+
 fn after(said: &str) -> String {
-    if said.is_empty() { String::new() } else { format!(" (it said: {said})") }
+    if said.is_empty() { String::new() } else { format!(" (it said: {})", end_of(said)) }
+}
+
+/// The end of what was said, which tells most; a program may flood us.
+fn end_of(said: &str) -> String {
+    const MOST: usize = 300;
+    match said.chars().count().checked_sub(MOST) {
+        None | Some(0) => said.to_owned(),
+        Some(before) => format!("...{}", said.chars().skip(before).collect::<String>()),
+    }
 }
 
 /// The channels to one daemon.

@@ -128,6 +128,7 @@ impl State {
             Event::Withdrawn(request) => self.withdrawn(request, now),
             Event::Reached(attempt, stage) => self.reached(attempt, stage, now),
             Event::Ended(attempt, outcome) => self.ended(attempt, outcome, now),
+            Event::Configured(settings) => self.settings = settings,
             Event::Woke => {}
             Event::Drained(builder, by) => self.drain(&builder, Some(by), now),
             Event::Undrained(builder) => self.drain(&builder, None, now),

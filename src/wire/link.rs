@@ -8,7 +8,9 @@
 //! |---|---|
 //! | `Hello` | `Welcome` or `Refused` |
 //! | `Request` | any `Log`s and `Output`s, then `Reply` or `Error`; for a NAR: `Data`... `End` |
-//! | `Request` of an unknown operation | `Error`, or an empty `Reply`; after that all is `Data`, both ways |
+//! | `Request` of an unknown operation | `Error`, or an empty `Reply` |
+//! | then `Data`..., its fields | `Log`s, then `Error`, or `End` and `Data`..., its reply |
+//! | `End`, when the client asks for the next thing | `End` |
 //! | `Request` of an upload, `Data`..., `End` | as above; may come before the upload's end |
 //!
 //! Closing the connection withdraws what was asked.

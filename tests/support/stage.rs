@@ -140,7 +140,15 @@ impl Stage {
         let (builders, (coordinator, count)) = (builders.to_vec(), Default::default());
         let stage = Self { dir, faults, builders, coordinator, daemon: None, count };
         fs::write(stage.path("muster.toml"), stage.config(config)).expect("room");
+        stage.make_client_store();
         Some(stage)
+    }
+
+    /// Two programs that make the same store at once trip over each other.
+    fn make_client_store(&self) {
+        let mut command = self.command("nix-store");
+        command.args(["--init", "--store", &self.client_store()]);
+        assert!(command.status().expect("nix-store runs").success(), "the client's store cannot be made");
     }
 
     fn config(&self, more: &str) -> String {
@@ -252,6 +260,17 @@ impl Stage {
         let mut child = self.coordinator.take().expect("a coordinator runs");
         child.kill().expect("our child");
         child.wait().expect("our child");
+    }
+
+    /// Has it read its configuration again, with `change` made to the file; waits until it has said `words` once more.
+    pub fn reload(&self, change: impl FnOnce(String) -> String, words: &str) {
+        let file = self.path("muster.toml");
+        let text = fs::read_to_string(&file).expect("written before");
+        fs::write(file, change(text)).expect("room");
+        let said = || self.coordinator_log().matches(words).count();
+        let before = said();
+        proc::signal(self.coordinator_pid(), Signal::HUP);
+        wait_until(&format!("the coordinator says '{words}'"), PATIENCE, || said() > before);
     }
 
     /// Asks it to end by `signal`; gives its exit code and how long that took.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, Sequence
 
+from . import tailnet
 from .nodes import FORCED, Node
 
 BASE_CONF = Path(__file__).resolve().parent.parent / "nix.conf"
@@ -48,6 +49,10 @@ def of(node: Node, everybody: Sequence[Node], root: Path, keys: Path) -> Iterato
         yield from client(node, everybody, keys)
     if not node.nix_on_path:
         yield File("/etc/lab/nix-off-path", "")
+    if node.kvm:
+        yield File("/etc/lab/kvm", "")
+    for path, text in tailnet.files(node, everybody, keys):
+        yield File(path, text, 0o600)
     for path, text in node.files.items():
         yield File(path, text, 0o600 if "/.ssh/" in path else 0o644)
 

@@ -135,21 +135,6 @@ fn being_in_is_heard_in_old_and_new_words() {
     }
 }
 
-#[test]
-fn the_settings_of_a_host_are_read() {
-    let settings = Settings::parse(
-        "user eva\nhostname 192.0.2.7\nport 2222\nidentityfile ~/.ssh/a\nidentityfile /k b\n\
-         userknownhostsfile /root/.ssh/known_hosts /root/.ssh/known_hosts2\nproxycommand none\nproxyjump gate\n",
-    );
-    assert_eq!((settings.user.as_str(), settings.port), ("eva", 2222));
-    assert_eq!(settings.known_as(), "[192.0.2.7]:2222");
-    assert_eq!(settings.keys, ["~/.ssh/a", "/k b"]);
-    assert_eq!(settings.known_hosts.len(), 2);
-    assert_eq!(settings.proxy.as_deref(), Some("gate"));
-    assert_eq!(Settings::parse("hostname h\nhostkeyalias other\nport 9").known_as(), "other");
-    assert_eq!(Settings::parse("hostname h").known_as(), "h");
-}
-
 proptest! {
     #[test]
     fn whatever_a_server_says_the_reading_stays_small(said in "(\\PC|\n){0,2000}") {

@@ -62,7 +62,7 @@ fn builders(source: &MachinesSource) -> Builders {
 
 /// The endpoint belongs to root and the coordinator's user; whoever else asks sees it, and may not open it.
 async fn connect(socket: &Path, around: &Around) -> Result<(), String> {
-    match timeout(around.patience.connect, UnixStream::connect(socket)).await {
+    match timeout(around.terms.patience.connect, UnixStream::connect(socket)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied && files::is_there(socket) => {
             Ok(())
@@ -73,9 +73,9 @@ async fn connect(socket: &Path, around: &Around) -> Result<(), String> {
 }
 
 async fn coordinator(config: &Config, around: &Around) -> Result<String, String> {
-    let mut asked = control::status(&config.control.socket, around.patience.connect).await;
+    let mut asked = control::status(&config.control.socket, around.terms.patience.connect).await;
     if let (Err(_), Some(fallback)) = (&asked, &config.control.fallback) {
-        asked = control::status(fallback, around.patience.connect).await.or(asked);
+        asked = control::status(fallback, around.terms.patience.connect).await.or(asked);
     }
     let status = asked.map_err(|error| error.to_string())?;
     let healthy =

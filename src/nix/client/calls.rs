@@ -63,8 +63,9 @@ where
 
     /// What the store knows of each of `paths`, in order, in one round trip.
     pub async fn query_path_infos(&mut self, paths: &[StorePath]) -> Result<Vec<Option<PathInfo>>, Error> {
-        let question = |path| Request::QueryPathInfo { path };
-        let replies = self.pipeline(Op::QueryPathInfo, paths, question).await?;
+        let questions: Vec<_> =
+            paths.iter().map(|path| Request::QueryPathInfo { path: path.clone() }).collect();
+        let replies = self.pipeline(&questions).await?;
         let infos = replies.into_iter().zip(paths).map(|(reply, path)| {
             let facts = expect!(reply, MaybeFacts, Op::QueryPathInfo)?;
             Ok(facts.map(|facts| facts.of(path.clone())))
@@ -74,7 +75,18 @@ where
 
     /// Keeps `paths` from being collected as long as this connection lasts, in one round trip. They need not be valid.
     pub async fn add_temp_roots(&mut self, paths: &[StorePath]) -> Result<(), Error> {
-        self.pipeline(Op::AddTempRoot, paths, |path| Request::AddTempRoot { path }).await.map(drop)
+        self.pipeline(&roots(paths)).await.map(drop)
+    }
+
+    /// The same, and says which of them the store has, once they are kept.
+    pub async fn root_and_query(&mut self, paths: &[StorePath]) -> Result<BTreeSet<StorePath>, Error> {
+        let mut questions = roots(paths);
+        let paths = paths.iter().cloned().collect();
+        questions.push(Request::QueryValidPaths { paths, substitute: false });
+        match self.pipeline(&questions).await?.pop() {
+            Some(reply) => expect!(reply, Paths, Op::QueryValidPaths),
+            None => Err(wrong_kind(Op::QueryValidPaths).into()),
+        }
     }
 
     /// Imports one path, whose NAR is all that `nar` yields.
@@ -171,4 +183,8 @@ where
             Err(error) => Err(Error::Nar(error)),
         }
     }
+}
+
+fn roots(paths: &[StorePath]) -> Vec<Request> {
+    paths.iter().map(|path| Request::AddTempRoot { path: path.clone() }).collect()
 }
