@@ -90,6 +90,8 @@ pub struct Config {
     pub builders: Vec<Builder>,
     /// Where more builders are found. Where nobody named a builder or a source: the machines lines that are there.
     pub sources: Vec<Source>,
+    /// Whether builders fetch what they lack from their own substituters first. None: what nix.conf says.
+    pub builders_use_substitutes: Option<bool>,
     /// How Nix reaches the builders.
     pub attach: Attach,
     /// Nix's own configuration.
@@ -252,6 +254,8 @@ pub struct Timeouts {
     pub silent_after: Duration,
     /// Silence after which a builder's channels are cut.
     pub lost_after: Duration,
+    /// How long nothing may move on a channel on which inputs or outputs travel.
+    pub stalled_after: Duration,
     /// The first pause before a builder that is down is tried again.
     pub retry_min: Duration,
     /// The longest such pause.

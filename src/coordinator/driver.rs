@@ -95,7 +95,8 @@ impl World {
         let ssh_sockets = SocketDir::below(&config.runtime_dir)
             .map_err(|why| RunError::File { path: config.runtime_dir.join("ssh"), why })?;
         let (kept, reaches) = Default::default();
-        let (local, ssh_sockets) = (LocalStore::new(pool, config.timeouts.reconnect), Arc::new(ssh_sockets));
+        let local = Arc::new(LocalStore::new(pool, config.timeouts.reconnect));
+        let ssh_sockets = Arc::new(ssh_sockets);
         let world = Self {
             configured: Configured::new(config),
             store_dir,
