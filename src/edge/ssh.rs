@@ -9,11 +9,13 @@
 //! | `mux` | sessions and forwards over it |
 //! | `serve` | whether the older protocol is spoken there |
 //! | `trouble` | what ssh said, as an error |
+//! | `admission` | the same of Tailscale's ssh server |
 //!
 //! Each builder has two lanes, so that a large upload never stands in the way of a build's log. A lane is one master,
 //! and more of them while it carries as many sessions as a server allows. Masters are connected one after the other,
 //! die with us however we die, and are never the user's own. Deliberately absent: a connection without a master.
 
+mod admission;
 pub(in crate::edge) mod command;
 mod config;
 mod dir;

@@ -37,6 +37,8 @@ kill -KILL 0
 "#;
 /// Between two looks for a master's socket.
 const LOOK: Duration = Duration::from_millis(5);
+/// Between two looks at what it says while it connects.
+const HELD_UP: Duration = Duration::from_millis(500);
 /// For ssh's last words once it has ended.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
@@ -118,9 +120,12 @@ impl Master {
         tokio::select! {
             () = master.listens() => Ok(master),
             () = master.gone.cancelled() => {
-                let pinned = uri.host_key.as_ref().map(|key| key.fingerprint());
-                Err(SshError::from_stderr(&uri.host, pinned, &said.settled(LAST_WORDS).await))
+                let said = said.settled(LAST_WORDS).await;
+                let pinned = || uri.host_key.as_ref().map(|key| key.fingerprint());
+                let tailnet = SshError::of_tailnet(uri, &said);
+                Err(tailnet.unwrap_or_else(|| SshError::from_stderr(&uri.host, pinned(), &said)))
             }
+            error = held_up(uri, &said) => Err(error),
         }
     }
 
@@ -230,6 +235,16 @@ fn check_key(uri: &SshUri) -> Result<(), SshError> {
     let Some(key) = &uri.key else { return Ok(()) };
     files::can_read(key)
         .map_err(|error| SshError::Key { path: key.display().to_string(), why: error.to_string() })
+}
+
+/// Waits for a reason why ssh will wait for ever.
+async fn held_up(uri: &SshUri, said: &Said) -> SshError {
+    loop {
+        sleep(HELD_UP).await;
+        if let Some(error @ SshError::Check { .. }) = SshError::of_tailnet(uri, &said.text()) {
+            return error;
+        }
+    }
 }
 
 /// A file that is needed until ssh has connected.

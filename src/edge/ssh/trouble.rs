@@ -48,6 +48,26 @@ pub enum SshError {
     /// No key of ours is welcome.
     #[error("its ssh server lets us in with none of our keys: {0}")]
     Denied(String),
+    /// The tailnet's policy does not let us in.
+    #[error("{said}: add this to the `ssh` rules of the tailnet's policy: {rule}")]
+    Policy {
+        /// Tailscale's own words.
+        said: String,
+        /// The rule to add.
+        rule: String,
+    },
+    /// The tailnet's policy wants somebody to look at a page first, for which nobody is here.
+    #[error(
+        "the tailnet's policy lets us in only after a check in a browser{}, which no coordinator can do: make the \
+         rule's `action` `accept`, as in {rule}",
+        page.as_ref().map(|page| format!(" ({page})")).unwrap_or_default()
+    )]
+    Check {
+        /// Where to look.
+        page: Option<String>,
+        /// The rule that needs none.
+        rule: String,
+    },
     /// ssh ended; its own words.
     #[error("ssh: {}", .0.strip_prefix("ssh: ").unwrap_or(.0))]
     Failed(String),
