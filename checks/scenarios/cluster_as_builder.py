@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lib import HERE, Coordinator, Machine, derivation, graph, nix_build, ran_on, start_all, subtest, uri
+from lib import HERE, Coordinator, Machine, derivation, graph, nix_build, start_all, subtest, uri
 
 needs = ("uri:ssh-ng://remotebuild@b1",)
 MUSTER = "/usr/local/bin/muster"
