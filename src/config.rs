@@ -8,6 +8,7 @@ mod builder;
 mod document;
 mod load;
 mod places;
+mod source;
 mod uri;
 mod value;
 
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 pub use crate::cli::Attach;
 use crate::cli::Settings;
-use crate::domain::{BuilderSpec, Feature, StoreDir, System};
+use crate::domain::{BuilderSpec, Feature, NodeFilter, SshServer, StoreDir, System};
 
 pub use uri::{BadBuilderUri, BadLocalStore, BuilderUri, LocalStore, SshScheme, SshUri};
 
@@ -133,6 +134,25 @@ pub enum Source {
         /// How often it is run.
         interval: Duration,
     },
+    /// The machines of a tailnet.
+    Tailscale(Tailnet),
+}
+
+/// Which machines of the tailnet that this one is in are builders, and how they are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tailnet {
+    /// Which ones. Something is said.
+    pub filter: NodeFilter,
+    /// Who answers on their ssh port.
+    pub ssh: SshServer,
+    /// The user to log in as.
+    pub user: String,
+    /// The private key to log in with, where an sshd of their own answers; none = what ssh's configuration says.
+    pub key: Option<PathBuf>,
+    /// The port of that sshd; none = what ssh's configuration says.
+    pub port: Option<u16>,
+    /// tailscaled's socket; none = where it usually is.
+    pub socket: Option<PathBuf>,
 }
 
 /// The files of Nix's own configuration.

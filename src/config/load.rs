@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::document::{Section, Source};
 use super::{
     AllowedUser, Attach, Config, ConfigError, Control, Endpoint, Environment, Expect, Limits, LocalMachine,
-    LocalStore, LookAhead, Place, Source as BuilderSource, Timeouts, builder, places, value,
+    LocalStore, LookAhead, Place, Timeouts, builder, places, source, value,
 };
 use crate::cli::Settings;
 use crate::domain::{Feature, StoreDir, System};
@@ -34,7 +34,7 @@ pub(super) fn load(
     let builders = builder::builders(top.sections("builder", "[[builder]]")?, &typed.builders)?;
     let expect = top.sections("expect", "[[expect]]")?;
     let expect: Vec<_> = expect.into_iter().map(expected).collect::<Result<_, _>>()?;
-    let sources = sources(&mut top, builders.is_empty() && expect.is_empty())?;
+    let sources = source::sources(&mut top, builders.is_empty() && expect.is_empty())?;
     let builders_use_substitutes = top.take("builders_use_substitutes", value::flag)?;
     let attach = top.take_or("attach", Attach::Endpoint, attach)?;
     let endpoint = endpoint(top.section("endpoint", "[endpoint]")?, environment, &runtime_dir)?;
@@ -88,34 +88,6 @@ fn expected(mut section: Section<'_>) -> Result<Expect, ConfigError> {
     let features = section.take_or("features", BTreeSet::new(), value::words(Feature::parse))?;
     section.finish()?;
     Ok(Expect { systems, features })
-}
-
-/// The sources that are named; where nobody named anything, the machines lines that Nix has already.
-fn sources(top: &mut Section<'_>, nothing_named: bool) -> Result<Vec<BuilderSource>, ConfigError> {
-    let sections = top.sections("source", "[[source]]")?;
-    let sources: Vec<_> = sections.into_iter().map(source).collect::<Result<_, _>>()?;
-    Ok(if sources.is_empty() && nothing_named { vec![BuilderSource::Machines] } else { sources })
-}
-
-fn source(mut section: Section<'_>) -> Result<BuilderSource, ConfigError> {
-    const INTERVAL: Duration = Duration::from_secs(30);
-    let machines = section.take_or("machines", false, value::flag)?;
-    let exec = section.take("exec", value::command)?;
-    let interval = section.take("interval", value::duration)?;
-    let source = match (machines, exec, interval) {
-        (true, None, None) => BuilderSource::Machines,
-        (true, None, Some(_)) => {
-            return Err(section.error("`interval` is for `exec`: changes of machines files are noticed"));
-        }
-        (false, Some(command), interval) => {
-            BuilderSource::Exec { command, interval: interval.unwrap_or(INTERVAL) }
-        }
-        _ => {
-            return Err(section.error("say either `machines = true` or `exec = [\"command\", \"argument\"]`"));
-        }
-    };
-    section.finish()?;
-    Ok(source)
 }
 
 fn attach(value: &DeValue<'_>) -> Result<Attach, String> {

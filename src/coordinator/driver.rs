@@ -1,6 +1,6 @@
 //! The loop that owns the state, and the tasks that carry out what it orders.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use super::reach::Reach;
 use super::roster::Roster;
 use super::{News, World, control, endpoint, probe, sources, transport};
 use crate::config::{Builder, Config, NOTICE};
-use crate::domain::{AttemptId, BuilderName, RequestId, Time};
+use crate::domain::{AttemptId, BuilderName, RequestId, TailnetPath, Time};
 use crate::edge::discover::Rank;
 use crate::edge::discover::machines::{self, Look};
 use crate::edge::pool::Pool;
@@ -139,6 +139,8 @@ pub(super) struct Driver {
     pub(super) reporting: BTreeSet<Rank>,
     /// Sources that have not told anything yet.
     pub(super) awaited: BTreeSet<Rank>,
+    /// How packets get to the builders of each source that knows.
+    pub(super) paths: BTreeMap<Rank, BTreeMap<BuilderName, TailnetPath>>,
     /// What Nix's own files say.
     pub(super) look: Look,
     /// Whether Nix has read our machines file before.
@@ -163,6 +165,7 @@ impl Driver {
             sources: CancellationToken::new(),
             reporting: BTreeSet::new(),
             awaited: BTreeSet::new(),
+            paths: BTreeMap::new(),
             look,
             undone: false,
             last_trouble: None,
@@ -220,7 +223,7 @@ impl Driver {
             News::Arrived(name) => self.arrived(&name),
             News::Snapshot(reply) => {
                 // Whoever asked may be gone.
-                let _ = reply.send(self.state.snapshot(self.now()));
+                let _ = reply.send(self.snapshot());
                 Ok(())
             }
         }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,10 +35,12 @@ pub enum FetchError {
         reason: String,
     },
     /// There is no room for it here.
-    #[error("cannot keep '{path}': {why}")]
+    #[error("cannot keep '{path}' in {} (limits.spool_dir): {why}", dir.display())]
     Local {
         /// Which one.
         path: StorePath,
+        /// Where.
+        dir: PathBuf,
         /// Why not.
         why: io::Error,
     },
@@ -143,7 +146,8 @@ impl Fetcher {
 
     async fn receive(&self, channel: &mut Lease, info: PathInfo) -> Result<Output, FetchError> {
         let path = info.path.clone();
-        let local = |why: io::Error| FetchError::Local { path: path.clone(), why };
+        let local =
+            |why: io::Error| FetchError::Local { path: path.clone(), dir: self.spool.dir().to_owned(), why };
         let mut sink = tokio::fs::File::from_std(self.spool.create(info.nar_size).map_err(local)?);
         let seen = channel.next_nar(&mut sink, info.nar_size).await.map_err(|error| match error {
             Error::Nar(CopyError::Sink { error, .. }) => local(error),

@@ -7,8 +7,9 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use crate::config::{
-    Attach, Builder, Config, Endpoint, Expect, Limits, LocalMachine, LookAhead, Source, Timeouts,
+    Attach, Builder, Config, Endpoint, Expect, Limits, LocalMachine, LookAhead, Source, Tailnet, Timeouts,
 };
+use crate::domain::SshServer;
 
 /// A file with every value that is in effect. Reading it again gives the same configuration.
 pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
@@ -73,7 +74,27 @@ fn source(source: &Source) -> Table {
             put(&mut table, "exec", command.clone());
             put(&mut table, "interval", humantime::format_duration(*interval).to_string());
         }
+        Source::Tailscale(source) => put(&mut table, "tailscale", tailnet(source)),
     }
+    table
+}
+
+fn tailnet(source: &Tailnet) -> Table {
+    let mut table = Table::new();
+    let filter = &source.filter;
+    filter.tag.iter().for_each(|tag| put(&mut table, "tag", tag.clone()));
+    filter.prefix.iter().for_each(|prefix| put(&mut table, "prefix", prefix.clone()));
+    let names = filter.names.iter().map(|names| names.iter().cloned().collect::<Vec<_>>());
+    names.for_each(|names| put(&mut table, "names", names));
+    let ssh = match source.ssh {
+        SshServer::Tailscale => "tailscale",
+        SshServer::Own => "sshd",
+    };
+    put(&mut table, "ssh", ssh);
+    put(&mut table, "user", source.user.clone());
+    source.key.iter().for_each(|key| put(&mut table, "key", text(key)));
+    source.port.iter().for_each(|port| put(&mut table, "port", i64::from(*port)));
+    source.socket.iter().for_each(|socket| put(&mut table, "socket", text(socket)));
     table
 }
 
