@@ -122,7 +122,8 @@ impl Carrier {
         let mut source = self.local.daemon().await.map_err(LocalError::from)?;
         let mut channel = self.pool.checkout().await?;
         let meter = channel.meter();
-        meter.watch(self.stalled_after, copy(&mut source, &mut channel, &portion)).await??;
+        let copied = meter.watch(self.stalled_after, copy(&mut source, &mut channel, &portion)).await;
+        copied.inspect_err(|_| self.pool.doubt())??;
         tracing::debug!(paths = portion.len(), "inputs sent");
         Ok(Landed { portion, _claim: claim })
     }
