@@ -85,7 +85,9 @@ async fn daemon(
         return Ok(daemon);
     }
     let chosen = !host.uri().remote_program.is_empty() || host.uri().remote_store.is_some();
-    if let Some(path) = report.socket.as_ref().filter(|_| !chosen) {
+    if let Some(path) = report.socket.as_ref().filter(|_| !chosen)
+        && host.can_stream().await
+    {
         host.use_socket(path);
         match timeout(limit / 3, pool.checkout()).await {
             Ok(Ok(daemon)) => return Ok(daemon),
