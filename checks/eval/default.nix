@@ -58,7 +58,7 @@ let
   equal = expected: actual: { inherit expected actual; };
 
   tools = rec {
-    inherit lib equal;
+    inherit lib equal modules;
     holds = equal true;
     nixos = nixosWith [ modules.nixosModules.default ];
     darwin = darwinWith [ modules.darwinModules.default ];
