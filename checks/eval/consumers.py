@@ -31,7 +31,7 @@ def read_all(texts: Mapping[str, str], muster: Path) -> dict[str, Exception | No
         return {text: judged(reader(text, muster), folder / text) for text in sorted(texts)}
 
 
-def judged(read: Callable[[Path], None], text: Path) -> Exception | None:
+def judged(read: Callable[[Path], object], text: Path) -> Exception | None:
     try:
         read(text)
     except (Skipped, Wrong) as said:
@@ -39,7 +39,7 @@ def judged(read: Callable[[Path], None], text: Path) -> Exception | None:
     return None
 
 
-def reader(name: str, muster: Path) -> Callable[[Path], None]:
+def reader(name: str, muster: Path) -> Callable[[Path], object]:
     if is_unit(name):
         return systemd
     return {
