@@ -54,7 +54,7 @@ impl Driver {
         let mut snapshot = self.state.snapshot(self.now());
         for row in &mut snapshot.builders {
             let path = self.paths.values().find_map(|paths| paths.get(&row.name));
-            row.path = path.map(ToString::to_string);
+            row.path = path.filter(|_| row.health == HealthWord::Healthy).map(ToString::to_string);
         }
         snapshot
     }
