@@ -43,6 +43,8 @@ pub struct Environment {
     pub runtime_dir: Option<OsString>,
     /// `NIX_USER_CONF_FILES`
     pub nix_user_conf_files: Option<OsString>,
+    /// `NIX_SSHOPTS`
+    pub nix_sshopts: Option<OsString>,
     /// The working directory; relative paths of the command line begin here.
     pub cwd: PathBuf,
     /// This program.
@@ -89,10 +91,14 @@ pub struct Config {
     pub builders: Vec<Builder>,
     /// Where more builders are found. Where nobody named a builder or a source: the machines lines that are there.
     pub sources: Vec<Source>,
+    /// Whether builders fetch what they lack from their own substituters first. None: what nix.conf says.
+    pub builders_use_substitutes: Option<bool>,
     /// How Nix reaches the builders.
     pub attach: Attach,
     /// Nix's own configuration.
     pub nix: NixFiles,
+    /// Words for ssh's command line, of `NIX_SSHOPTS`.
+    pub ssh_options: Vec<String>,
     /// What builders still on their way will offer.
     pub expect: Vec<Expect>,
     /// Where Nix comes in.
@@ -201,6 +207,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// The socket's mode: for root and our own user, or for anybody, where who may use it is checked by who connects.
+    pub fn socket_mode(&self) -> u32 {
+        if self.allow.is_empty() { 0o600 } else { 0o666 }
+    }
+
     /// Decides what the local machine is for, where nobody said it; `builds` is whether Nix builds on it at all.
     pub fn settle(&mut self, builds: bool) {
         let waits = matches!(self.look_ahead, LookAhead::Fixed(1..));
@@ -263,6 +274,8 @@ pub struct Timeouts {
     pub silent_after: Duration,
     /// Silence after which a builder's channels are cut.
     pub lost_after: Duration,
+    /// How long nothing may move on a channel on which inputs or outputs travel.
+    pub stalled_after: Duration,
     /// The first pause before a builder that is down is tried again.
     pub retry_min: Duration,
     /// The longest such pause.
@@ -292,6 +305,8 @@ pub enum Place {
     },
     /// On the command line, by this option.
     Flag(&'static str),
+    /// In this variable of the environment.
+    Variable(&'static str),
 }
 
 /// Why there is no configuration.
@@ -376,7 +391,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { file, line } => write!(f, "{}:{line}", file.display()),
-            Self::Flag(flag) => f.write_str(flag),
+            Self::Flag(name) | Self::Variable(name) => f.write_str(name),
         }
     }
 }

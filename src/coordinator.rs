@@ -5,12 +5,14 @@
 
 mod accept;
 mod attempt;
+mod configured;
 mod control;
 mod direct;
 mod discovery;
 mod driver;
 mod endpoint;
 mod feed;
+mod fetch;
 #[cfg(test)]
 mod fixtures;
 mod install;
@@ -23,22 +25,20 @@ mod offer;
 mod once;
 mod probe;
 mod reach;
+mod reload;
 mod roster;
 mod sources;
 pub mod survey;
 pub mod transport;
 pub(crate) mod upload;
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
 use crate::domain::{AttemptId, AttemptOutcome, BuilderName, Client, RequestId, StoreDir};
 use crate::edge::discover::Report;
-use crate::edge::spool::Spool;
 use crate::edge::ssh::SocketDir;
 use crate::policy::{Event, Snapshot};
 
@@ -61,6 +61,8 @@ enum News {
     Withdrawn(RequestId),
     /// A source tells whom it knows.
     Reported(Report),
+    /// A probe found out something that the lines depend on.
+    Learned,
     /// The name of a builder that is gone is free for the one that has it now.
     Arrived(BuilderName),
     /// Somebody wants to see the state.
@@ -69,22 +71,24 @@ enum News {
 
 /// What every task of the coordinator shares.
 struct World {
-    config: Config,
+    configured: configured::Configured,
     store_dir: StoreDir,
-    local: local::LocalStore,
-    spool: Spool,
+    local: Arc<local::LocalStore>,
     /// Where ssh's masters listen.
     ssh_sockets: Arc<SocketDir>,
     kept: kept::Kept,
     /// All builders, for those who ask them all.
     reaches: Mutex<Vec<Arc<reach::Reach>>>,
-    /// The users who may use the endpoint.
-    allowed: BTreeSet<u32>,
     tracker: TaskTracker,
     news: mpsc::Sender<News>,
 }
 
 impl World {
+    /// The configuration in force.
+    fn config(&self) -> Arc<configured::InForce> {
+        self.configured.now()
+    }
+
     /// Nothing to do where the loop has ended: then everything ends.
     async fn tell(&self, news: News) {
         let _ = self.news.send(news).await;

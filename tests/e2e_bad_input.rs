@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
@@ -190,30 +191,95 @@ fn a_client_of_connect_that_talks_nonsense_is_told_so() {
         // Operation 31 with a list that is longer than all the memory of the world.
         let (code, _, said) = connect_with(stage, &words(&[MAGIC, VERSION, 0, 0, 31, u64::MAX]));
         assert_eq!(code, Some(1), "{said}");
+        // An operation that nobody knows: the local daemon says so.
+        let (_, answer, said) = connect_with(stage, &words(&[MAGIC, VERSION, 0, 0, 4711]));
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.contains("invalid operation") && answer.contains("4711"), "{answer} {said}");
     });
 }
 
-/// Operations 5 and 4711 are unknown here, but the local daemon knows the first. What comes after could be a build,
-/// which would wait for locks that the client itself may hold.
+/// Unknown here, known to daemons before 2.34 or since 2.21.
+const QUERY_REFERENCES: u64 = 5;
+const ADD_PERM_ROOT: u64 = 47;
+const BUILD_PATHS: u64 = 9;
+const LAST: u64 = 0x616c_7473;
+const ERROR: u64 = 0x6378_7470;
+
 #[test]
-fn after_an_unknown_operation_no_build_reaches_the_local_daemon() {
+fn an_unknown_operation_is_passed_to_the_local_daemon_and_a_build_after_it_is_not() {
     let Some(stage) = Stage::of(1, 1) else { return };
     let drv = Drv::new("stray", "echo > $out").expression(&stage.mark());
     let mut instantiate = stage.command("nix-instantiate");
     instantiate.args(["--store", &stage.client_store(), "-E", &drv]);
     let path = stage.run(instantiate).succeeds().terminal;
     let path = path.lines().find(|line| line.ends_with(".drv")).expect("a derivation");
-    for unknown in [5, 4711] {
-        let mut bytes = words(&[MAGIC, VERSION, 0, 0, unknown]);
-        bytes.extend(text(path));
-        bytes.extend([words(&[9, 1]), text(&format!("{path}!out")), words(&[0])].concat());
-        let (code, answer, said) = connect_with(&stage, &bytes);
-        let answer = String::from_utf8_lossy(&answer);
-        assert_eq!(code, Some(0), "{said}");
-        assert!(answer.contains(&format!("does not serve operation {unknown}")), "{answer} {said}");
+
+    let (link, mut client) = (stage.path("link").display().to_string(), Talk::with(&stage));
+    let told = client.asks(&[words(&[QUERY_REFERENCES]), text(path)].concat());
+    if told == ERROR {
+        client = Talk::with(&stage);
+        assert_eq!(client.asks(&[words(&[ADD_PERM_ROOT]), text(path), text(&link)].concat()), LAST);
+        assert_eq!(client.reads(text(&link).len()), text(&link));
+        assert_eq!(fs::read_link(&link).expect("the daemon made it"), Path::new(path));
+    } else {
+        assert_eq!(client.word(), 0, "no references");
     }
+    assert_eq!(
+        client.asks(&[words(&[BUILD_PATHS, 1]), text(&format!("{path}!out")), words(&[0])].concat()),
+        ERROR
+    );
+    let answer = client.ends();
+    assert!(answer.contains("does not serve BuildPaths"), "{answer}");
     assert_eq!(stage.output("client", "stray"), None);
-    stage.build(&[Drv::new("after", "echo > $out")]).wait().succeeds();
+}
+
+/// A client that waits for its answers.
+struct Talk {
+    child: std::process::Child,
+    to: Option<std::process::ChildStdin>,
+    from: std::process::ChildStdout,
+}
+
+impl Talk {
+    /// Connected, and past its handshake.
+    fn with(stage: &Stage) -> Self {
+        let mut command = stage.command(MUSTER);
+        command.args(["connect", "--stdio", "--socket"]).arg(stage.endpoint());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let (to, from) = (child.stdin.take(), child.stdout.take().expect("piped"));
+        let mut client = Self { child, to, from };
+        assert_eq!(client.asks(&words(&[MAGIC, VERSION, 0, 0])), LAST);
+        client
+    }
+
+    /// Says it and waits until the log has ended, by success or failure.
+    fn asks(&mut self, bytes: &[u8]) -> u64 {
+        self.to.as_mut().expect("open").write_all(bytes).expect("it reads");
+        loop {
+            if let end @ (LAST | ERROR) = self.word() {
+                return end;
+            }
+        }
+    }
+
+    fn word(&mut self) -> u64 {
+        u64::from_le_bytes(self.reads(8).try_into().expect("8 bytes"))
+    }
+
+    fn reads(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.from.read_exact(&mut bytes).expect("it answers");
+        bytes
+    }
+
+    /// All that it says until it has nothing more to say.
+    fn ends(mut self) -> String {
+        self.to = None;
+        let mut rest = Vec::new();
+        self.from.read_to_end(&mut rest).expect("text");
+        self.child.wait().expect("our child");
+        String::from_utf8_lossy(&rest).into_owned()
+    }
 }
 
 /// As the worker protocol writes it.

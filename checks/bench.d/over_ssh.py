@@ -20,7 +20,7 @@ limit_seconds = 1800
 BUILDERS = ["b1", "b2", "b3"]
 SLOTS = 4
 RTT_MS = 32
-nodes = {"localmachine": {"role": "coordinator"}, **{name: {"role": "builder"} for name in BUILDERS}}
+nodes = {"localmachine": {"role": "coordinator", "nix_conf": {"max-jobs": "0"}}, **{name: {"role": "builder"} for name in BUILDERS}}
 
 KEY = "/root/.ssh/remotebuild"
 SOCKETS = "/run/tuned-%h"

@@ -35,6 +35,7 @@ pub(super) fn load(
     let expect = top.sections("expect", "[[expect]]")?;
     let expect: Vec<_> = expect.into_iter().map(expected).collect::<Result<_, _>>()?;
     let sources = source::sources(&mut top, builders.is_empty() && expect.is_empty())?;
+    let builders_use_substitutes = top.take("builders_use_substitutes", value::flag)?;
     let attach = top.take_or("attach", Attach::Endpoint, attach)?;
     let endpoint = endpoint(top.section("endpoint", "[endpoint]")?, environment, &runtime_dir)?;
     let fallback = places::system_control(typed.places.runtime_dir.as_deref(), environment);
@@ -52,8 +53,10 @@ pub(super) fn load(
         store_dir,
         builders,
         sources,
+        builders_use_substitutes,
         attach: typed.attach.unwrap_or(attach),
         nix: places::nix_files(typed.nix.nix_conf_dir.as_deref(), environment),
+        ssh_options: ssh_options(environment)?,
         expect,
         endpoint,
         control,
@@ -69,6 +72,15 @@ fn typed_store(typed: &Settings) -> Result<Option<LocalStore>, ConfigError> {
     let wrong =
         |error: super::BadLocalStore| ConfigError::wrong(Place::Flag("--local-store"), error.to_string());
     typed.local_store.as_deref().map(LocalStore::parse).transpose().map_err(wrong)
+}
+
+/// As stock Nix takes them: split as a shell would.
+fn ssh_options(environment: &Environment) -> Result<Vec<String>, ConfigError> {
+    const NAME: &str = "NIX_SSHOPTS";
+    let Some(text) = &environment.nix_sshopts else { return Ok(Vec::new()) };
+    let wrong = |why: &str| ConfigError::wrong(Place::Variable(NAME), why.to_owned());
+    let text = text.to_str().ok_or_else(|| wrong("it is no text"))?;
+    shell_words::split(text).map_err(|_| wrong("a quotation mark has no other half"))
 }
 
 fn expected(mut section: Section<'_>) -> Result<Expect, ConfigError> {
@@ -146,6 +158,7 @@ fn timeouts(mut section: Section<'_>) -> Result<Timeouts, ConfigError> {
         ping_every: take("ping_every", 3)?,
         silent_after: take("silent_after", 10)?,
         lost_after: take("lost_after", 60)?,
+        stalled_after: take("stalled_after", 60)?,
         retry_min: take("retry_min", 1)?,
         retry_max: take("retry_max", 60)?,
     };

@@ -11,6 +11,7 @@ fn root() -> Environment {
         state_home: None,
         runtime_dir: None,
         nix_user_conf_files: None,
+        nix_sshopts: None,
         cwd: "/some/where".into(),
         exe: "/usr/bin/muster".into(),
         width: None,
@@ -43,7 +44,7 @@ fn an_unknown_key_is_named_with_its_line_and_the_keys_there_are() {
     );
     refused(
         "[controll]\n",
-        "1: unknown key `controll` in the top section; known: local_store, nix_daemon, store_dir, builder, expect, source, attach, endpoint, control, timeouts, limits",
+        "1: unknown key `controll` in the top section; known: local_store, nix_daemon, store_dir, builder, expect, source, builders_use_substitutes, attach, endpoint, control, timeouts, limits",
     );
     refused("[control]\ngroup = 'x'\n", "2: unknown key `group` in [control]; known: socket");
 }
@@ -393,4 +394,15 @@ fn the_documented_defaults_are_the_defaults() {
     assert!(file.contains("lost_after = \"1m\"") && file.contains("local_store = \"auto\""), "{file}");
     let written = load(&file).expect("good");
     assert_eq!(written, load("").expect("good"), "{file}");
+}
+
+#[test]
+fn the_options_of_nix_sshopts_are_split_as_a_shell_would() {
+    let options = |text: &str| {
+        let environment = Environment { nix_sshopts: Some(text.into()), ..root() };
+        Config::from_text(&Settings::default(), &environment, None).map(|config| config.ssh_options)
+    };
+    assert_eq!(options("-o 'User=a b' -p 22").expect("options"), ["-o", "User=a b", "-p", "22"]);
+    let error = options("-o 'User").expect_err("half a quotation").to_string();
+    assert!(error.starts_with("NIX_SSHOPTS"), "{error}");
 }

@@ -15,7 +15,7 @@ use crate::edge::spool::Nar;
 use crate::edge::stdio::Pollable;
 use crate::nix::handshake::{HandshakeError, Offer, Version};
 use crate::nix::logs::{DaemonError, LogMessage};
-use crate::nix::ops::{Op, Reply, Request, Stream, op_name};
+use crate::nix::ops::{Op, Reply, Request, Stream};
 use crate::nix::server::Server;
 use crate::nix::wire::{self, Dialect, ProtocolError};
 use crate::wire::link::{DATA_CHUNK, Hello, Unit};
@@ -54,7 +54,7 @@ pub enum SessionError {
 }
 
 /// How one try at a request ended, where it did not succeed.
-enum Failure {
+pub(super) enum Failure {
     /// The coordinator was lost.
     Lost(String),
     /// It said no.
@@ -80,13 +80,13 @@ impl From<UpstreamError> for Failure {
 
 /// A client, and what is held for it.
 pub(super) struct Session {
-    server: Server<Pollable, Pollable>,
+    pub(super) server: Server<Pollable, Pollable>,
     upstream: Upstream,
-    link: Option<Link>,
+    pub(super) link: Option<Link>,
     /// Whether the coordinator at the end of `link` has heard `options`.
     introduced: bool,
     /// The dialect of requests and replies between us and the coordinator.
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
     patience: Duration,
     activities: Activities,
     held: Held,
@@ -145,7 +145,7 @@ impl Session {
             } else if let Some(reply) = self.held.answer(&request) {
                 self.server.reply(&reply).await?;
             } else if let Request::Unknown(code) = request {
-                return self.refuse(code).await;
+                self.relay(code).await?;
             } else {
                 self.forward(request).await?;
             }
@@ -155,7 +155,7 @@ impl Session {
     }
 
     async fn send_held(&mut self, nar: &Nar) -> Result<(), SessionError> {
-        self.server.begin_nar().await?;
+        self.server.begin_raw().await?;
         let mut chunk = vec![0; DATA_CHUNK];
         let mut at = 0;
         while let read @ 1.. = nar.read_at(&mut chunk, at)? {
@@ -229,7 +229,7 @@ impl Session {
                 (Unit::End, _) => return Ok(()),
                 (Unit::Reply(bytes), _) => return self.reply(&outgoing.request, &bytes, outputs).await,
                 (Unit::Error(text), _) => return Err(Failure::Final(text)),
-                (other, _) => return Err(Failure::Lost(format!("it sent a {} unit", other.name()))),
+                (other, _) => return Err(out_of_place(&other)),
             }
         }
     }
@@ -267,7 +267,7 @@ impl Session {
         self.send(&Unit::Data(chunk)).await
     }
 
-    async fn pass_log_on(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(super) async fn pass_log_on(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let message: LogMessage = wire::decode(bytes, &self.dialect, "log").map_err(nonsense)?;
         if let Some(message) = self.activities.translate(message) {
             self.server.log(&message).await?;
@@ -284,7 +284,7 @@ impl Session {
         bytes: &[u8],
     ) -> Result<(), Failure> {
         if outgoing.passed_on == 0 {
-            self.server.begin_nar().await?;
+            self.server.begin_raw().await?;
         }
         let known = usize::try_from(*skip).unwrap_or(usize::MAX).min(bytes.len());
         *skip -= known as u64;
@@ -294,7 +294,7 @@ impl Session {
     }
 
     /// The next unit of the coordinator's, unless the client closes first.
-    async fn next_unit(&mut self) -> Result<(Unit, Option<std::os::fd::OwnedFd>), Failure> {
+    pub(super) async fn next_unit(&mut self) -> Result<(Unit, Option<std::os::fd::OwnedFd>), Failure> {
         let Some(link) = &mut self.link else {
             return Err(Failure::Lost("there is no connection".to_owned()));
         };
@@ -307,7 +307,7 @@ impl Session {
         }
     }
 
-    async fn send(&mut self, unit: &Unit) -> Result<(), Failure> {
+    pub(super) async fn send(&mut self, unit: &Unit) -> Result<(), Failure> {
         let Some(link) = &mut self.link else {
             return Err(Failure::Lost("there is no connection".to_owned()));
         };
@@ -315,7 +315,7 @@ impl Session {
     }
 
     /// Makes sure that there is a link, and that the coordinator at its end knows the client's options.
-    async fn link(&mut self) -> Result<(), Failure> {
+    pub(super) async fn link(&mut self) -> Result<(), Failure> {
         if self.link.is_none() {
             self.link = Some(self.upstream.connect().await?);
             self.introduced = false;
@@ -396,17 +396,12 @@ impl Session {
         self.server.error(&DaemonError::new(why)).await?;
         Ok(self.server.flush().await?)
     }
-
-    /// Where an operation of unknown layout ends cannot be known: what follows it could be anything, a build too.
-    async fn refuse(&mut self, code: u64) -> Result<(), SessionError> {
-        let name = op_name(code);
-        let text = format!(
-            "muster: the endpoint does not serve operation {code} ({name}), and cannot tell where it ends: closing"
-        );
-        Ok(self.server.replies.error(&DaemonError::new(text)).await?)
-    }
 }
 
 fn nonsense(error: ProtocolError) -> Failure {
     Failure::Lost(format!("it sent nonsense: {error}"))
+}
+
+pub(super) fn out_of_place(unit: &Unit) -> Failure {
+    Failure::Lost(format!("it sent a {} unit", unit.name()))
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempt;
+use super::configured::Configured;
 use super::feed::{Ending, Feed, Output};
 use super::job::Job;
 use super::local::LocalStore;
@@ -25,9 +26,8 @@ use crate::domain::{AttemptId, BuilderName, RequestId, TailnetPath, Time};
 use crate::edge::discover::Rank;
 use crate::edge::discover::machines::{self, Look};
 use crate::edge::pool::Pool;
-use crate::edge::spool::Spool;
 use crate::edge::ssh::SocketDir;
-use crate::edge::{clock, files, users};
+use crate::edge::{clock, files};
 use crate::nix::machines::BadEndpoint;
 use crate::policy::{Answer, Effect, Event, Settings, State};
 use crate::wire::notice::Notice;
@@ -64,17 +64,24 @@ pub enum RunError {
 }
 
 /// Serves until `shutdown`; then ends in under two seconds, whatever hangs. Clients wait for the next coordinator.
-pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
+///
+/// A configuration that comes by `reloads` takes the place of the one before.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    reloads: mpsc::Receiver<Config>,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
     let (news, heard) = mpsc::channel(NEWS_WAITING);
     let world = World::new(config, news)?;
     let mut driver = Driver::new(Arc::clone(&world));
-    write_notice(&world.config, &driver.notice())?;
-    world.tracker.spawn(announce(Arc::clone(&world), driver.notice(), shutdown.clone()));
+    write_notice(&world.config(), &driver.notice())?;
+    driver.announce(&shutdown);
     driver.begin_to_write()?;
     driver.discover(&shutdown)?;
     world.tracker.spawn(endpoint::serve(listeners.endpoint, Arc::clone(&world), shutdown.clone()));
     world.tracker.spawn(control::serve(listeners.control, Arc::clone(&world), shutdown.clone()));
-    let ended = driver.serve(heard, &shutdown).await;
+    let ended = driver.serve(heard, reloads, &shutdown).await;
     driver.end(&shutdown).await;
     ended
 }
@@ -85,14 +92,21 @@ impl World {
         let store_dir = config.store_dir.clone();
         let transport = transport::of_local_store(&config);
         let pool = Pool::new(transport, store_dir.clone(), config.timeouts.connect, tracker.clone());
-        let spool = Spool::new(&config.limits.spool_dir, config.limits.memory_output);
-        let allowed = users::allowed(&config.endpoint.allow);
         let ssh_sockets = SocketDir::below(&config.runtime_dir)
             .map_err(|why| RunError::File { path: config.runtime_dir.join("ssh"), why })?;
         let (kept, reaches) = Default::default();
-        let (local, ssh_sockets) = (LocalStore::new(pool), Arc::new(ssh_sockets));
-        let world =
-            Self { config, store_dir, local, spool, ssh_sockets, kept, reaches, allowed, tracker, news };
+        let local = Arc::new(LocalStore::new(pool, config.timeouts.reconnect));
+        let ssh_sockets = Arc::new(ssh_sockets);
+        let world = Self {
+            configured: Configured::new(config),
+            store_dir,
+            local,
+            ssh_sockets,
+            kept,
+            reaches,
+            tracker,
+            news,
+        };
         Ok(Arc::new(world))
     }
 }
@@ -119,6 +133,10 @@ pub(super) struct Driver {
     pub(super) reaches: HashMap<BuilderName, Arc<Reach>>,
     /// Builders that leave; their names are free once the policy has let them go.
     pub(super) departing: BTreeSet<BuilderName>,
+    /// Ends the sources.
+    pub(super) sources: CancellationToken,
+    /// Sources that tell of builders.
+    pub(super) reporting: BTreeSet<Rank>,
     /// Sources that have not told anything yet.
     pub(super) awaited: BTreeSet<Rank>,
     /// How packets get to the builders of each source that knows.
@@ -137,13 +155,15 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(world: Arc<World>) -> Self {
-        let state = State::new(settings(&world.config));
-        let look = machines::look(&sources::machines_source(&world.config));
+        let state = State::new(settings(&world.config()));
+        let look = machines::look(&sources::machines_source(&world.config()));
         Self {
             world,
             state,
             roster: Roster::default(),
             departing: BTreeSet::new(),
+            sources: CancellationToken::new(),
+            reporting: BTreeSet::new(),
             awaited: BTreeSet::new(),
             paths: BTreeMap::new(),
             look,
@@ -161,6 +181,7 @@ impl Driver {
     async fn serve(
         &mut self,
         mut heard: mpsc::Receiver<News>,
+        mut reloads: mpsc::Receiver<Config>,
         shutdown: &CancellationToken,
     ) -> Result<(), RunError> {
         loop {
@@ -168,6 +189,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
+                Some(config) = reloads.recv() => self.reload(config, shutdown)?,
                 Some(news) = heard.recv() => self.hear(news)?,
                 () = sleep_until(wake.unwrap_or(self.started).into()), if wake.is_some() => {
                     self.wake_at = None;
@@ -197,6 +219,7 @@ impl Driver {
                 self.step(Event::Ended(attempt, outcome))
             }
             News::Reported(report) => self.reported(report),
+            News::Learned => self.write_lines(),
             News::Arrived(name) => self.arrived(&name),
             News::Snapshot(reply) => {
                 // Whoever asked may be gone.
@@ -251,9 +274,9 @@ impl Driver {
         let world = &self.world;
         let reach = Reach::new(
             builder,
-            transport::of_builder(&world.config, builder, &world.ssh_sockets, &world.tracker),
+            transport::of_builder(&world.config(), builder, &world.ssh_sockets, &world.tracker),
             world.store_dir.clone(),
-            world.config.timeouts.connect,
+            world.config().timeouts.connect,
             world.tracker.clone(),
         );
         let reach = Arc::new(reach);
@@ -374,9 +397,15 @@ impl Driver {
         }
     }
 
+    /// Tells `connect` what it must know, as soon as all of it is known.
+    pub(super) fn announce(&self, shutdown: &CancellationToken) {
+        let announced = announce(Arc::clone(&self.world), self.notice(), shutdown.clone());
+        self.world.tracker.spawn(announced);
+    }
+
     /// What `connect` must know before it can ask, as far as it is known without the local daemon.
     fn notice(&self) -> Notice {
-        let config = &self.world.config;
+        let config = self.world.config();
         Notice {
             store_dir: config.store_dir.as_str().to_owned(),
             reconnect_timeout_ms: u64::try_from(config.timeouts.reconnect.as_millis()).unwrap_or(u64::MAX),
@@ -393,7 +422,7 @@ impl Driver {
 async fn announce(world: Arc<World>, mut notice: Notice, shutdown: CancellationToken) {
     let asked = async {
         loop {
-            match world.local.daemon().await {
+            match world.local.try_daemon().await {
                 Ok(daemon) => return daemon,
                 Err(error) => {
                     tracing::warn!("the local store: {error}; tried again in {} s", ASK_AGAIN.as_secs())
@@ -405,7 +434,7 @@ async fn announce(world: Arc<World>, mut notice: Notice, shutdown: CancellationT
     let Some(daemon) = shutdown.run_until_cancelled(asked).await else { return };
     notice.protocol_minor = daemon.version().minor();
     notice.nix_version = daemon.daemon_version().map_or(notice.nix_version, str::to_owned);
-    if let Err(error) = write_notice(&world.config, &notice) {
+    if let Err(error) = write_notice(&world.config(), &notice) {
         tracing::error!("{error}");
     }
 }
@@ -418,7 +447,7 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), RunError> {
     files::replace(path, text).map_err(|why| RunError::File { path: path.to_owned(), why })
 }
 
-fn settings(config: &Config) -> Settings {
+pub(super) fn settings(config: &Config) -> Settings {
     let timeouts = &config.timeouts;
     Settings {
         ping_every: timeouts.ping_every,

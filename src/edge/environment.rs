@@ -20,6 +20,7 @@ pub fn read() -> io::Result<Environment> {
         state_home: env::var_os("XDG_STATE_HOME"),
         runtime_dir: env::var_os("XDG_RUNTIME_DIR"),
         nix_user_conf_files: env::var_os("NIX_USER_CONF_FILES"),
+        nix_sshopts: env::var_os("NIX_SSHOPTS"),
         // A removed directory is no reason to fail: only relative paths that were typed need it.
         cwd: env::current_dir().unwrap_or_else(|_| "/".into()),
         exe: env::current_exe()?,

@@ -133,11 +133,6 @@ impl LinkWriter {
         self.send_bytes(&unit.encode(), Some(fd)).await
     }
 
-    /// Says that nothing more will be sent. The other direction stays open.
-    pub fn finish(&mut self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(self.stream.as_fd(), rustix::net::Shutdown::Write)?)
-    }
-
     async fn send_bytes(&mut self, mut bytes: &[u8], mut fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
         while !bytes.is_empty() {
             let stream = &self.stream;

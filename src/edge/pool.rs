@@ -7,14 +7,16 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::io::{BufReader, BufWriter};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::channel::{Behind, OpenError, Reader, Transport, Writer};
+use super::meter::Meter;
 use crate::domain::StoreDir;
 use crate::nix::client::{self, Client};
-use crate::nix::handshake::HandshakeError;
+use crate::nix::handshake::{HandshakeError, Version};
 use crate::nix::ops::SetOptions;
 
 /// A daemon at the other end of a channel.
@@ -52,8 +54,24 @@ pub enum CheckoutError {
     Cut(String),
 }
 
+impl CheckoutError {
+    /// Whether another try is in vain.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Cut(_))
+    }
+}
+
 fn after(said: &str) -> String {
-    if said.is_empty() { String::new() } else { format!(" (it said: {said})") }
+    if said.is_empty() { String::new() } else { format!(" (it said: {})", end_of(said)) }
+}
+
+/// The end of what was said, which tells most; a program may flood us.
+fn end_of(said: &str) -> String {
+    const MOST: usize = 300;
+    match said.chars().count().checked_sub(MOST) {
+        None | Some(0) => said.to_owned(),
+        Some(before) => format!("...{}", said.chars().skip(before).collect::<String>()),
+    }
 }
 
 /// The channels to one daemon.
@@ -71,6 +89,7 @@ struct Entry {
     // Before `behind`: its pipes must be closed when a child is waited for.
     daemon: Daemon,
     behind: Option<Behind>,
+    meter: Meter,
     opened: Instant,
 }
 
@@ -96,7 +115,7 @@ impl Pool {
                 return Ok(self.lease(entry));
             }
         }
-        let opening = timeout(self.patience, self.open());
+        let opening = timeout(self.patience, self.open(Version::OURS));
         tokio::select! {
             opened = opening => match opened {
                 Ok(entry) => Ok(self.lease(entry?)),
@@ -107,6 +126,14 @@ impl Pool {
             },
             reason = self.was_cut() => Err(CheckoutError::Cut(reason)),
         }
+    }
+
+    /// A channel that speaks `version` at most, and never comes back here.
+    pub async fn open_private(self: &Arc<Self>, version: Version) -> Result<Lease, CheckoutError> {
+        let opening = timeout(self.patience, self.open(version)).await;
+        let mut lease = self.lease(opening.map_err(|_| CheckoutError::Timeout(self.patience))??);
+        lease.keep_private();
+        Ok(lease)
     }
 
     /// Resolves with the reason when the pool is cut: whoever waits on one of its channels must stop.
@@ -126,11 +153,12 @@ impl Pool {
         self.cut_because.get().cloned().unwrap_or_default()
     }
 
-    async fn open(&self) -> Result<Entry, CheckoutError> {
+    async fn open(&self, version: Version) -> Result<Entry, CheckoutError> {
         let channel = self.transport.open(&self.tracker).await?;
-        let behind = channel.behind;
-        let mut daemon = match Client::handshake(channel.reader, channel.writer, self.store_dir.clone()).await
-        {
+        let (behind, meter) = (channel.behind, Meter::default());
+        let reader: Reader = Box::new(meter.on(channel.reader));
+        let writer: Writer = Box::new(meter.on(channel.writer));
+        let mut daemon = match Client::handshake_at(version, reader, writer, self.store_dir.clone()).await {
             Ok(daemon) => daemon,
             Err(error) => {
                 let said = match &behind {
@@ -141,7 +169,7 @@ impl Pool {
             }
         };
         daemon.set_options(&options()).await?;
-        Ok(Entry { daemon, behind, opened: Instant::now() })
+        Ok(Entry { daemon, behind, meter, opened: Instant::now() })
     }
 
     fn lease(self: &Arc<Self>, entry: Entry) -> Lease {
@@ -185,6 +213,18 @@ impl Lease {
     /// The last words of the program behind the channel; empty where it said nothing.
     pub fn last_words(&self) -> String {
         self.entry().behind.as_ref().map(Behind::last_words).unwrap_or_default()
+    }
+
+    /// Counts what moves on the channel.
+    pub fn meter(&self) -> Meter {
+        self.entry().meter.clone()
+    }
+
+    /// The two streams, and the child behind them, which lives as long as it is kept.
+    pub fn into_parts(mut self) -> (BufReader<Reader>, BufWriter<Writer>, Option<Behind>) {
+        let Entry { daemon, behind, .. } = self.entry.take().expect("taken only here and by drop");
+        let (reader, writer) = daemon.into_parts();
+        (reader, writer, behind)
     }
 
     /// Whether the channel is closed after this use.

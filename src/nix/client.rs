@@ -31,6 +31,10 @@ use crate::domain::{StoreDir, Trust};
 
 const READ_BUFFER: usize = 64 << 10;
 
+/// So many NARs may be asked for at once: a daemon that writes the first one reads no further, and must not keep us from
+/// having asked.
+pub const NARS_AT_ONCE: usize = 32;
+
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -97,6 +101,8 @@ pub struct Client<R, W> {
     daemon_version: Option<String>,
     trust: Trust,
     clean: bool,
+    /// NARs that were asked for and have not come yet.
+    nars_owed: usize,
 }
 
 impl<R, W> Client<R, W>
@@ -106,11 +112,21 @@ where
 {
     /// Shakes hands with a daemon whose store lies in `store_dir`.
     pub async fn handshake(reader: R, writer: W, store_dir: StoreDir) -> Result<Self, HandshakeError> {
+        Self::handshake_at(Version::OURS, reader, writer, store_dir).await
+    }
+
+    /// The same, speaking `version` at most: for passing on what somebody else says in that version.
+    pub async fn handshake_at(
+        version: Version,
+        reader: R,
+        writer: W,
+        store_dir: StoreDir,
+    ) -> Result<Self, HandshakeError> {
         let mut from = BufReader::with_capacity(READ_BUFFER, reader);
         let mut to = BufWriter::new(writer);
-        let greeting = handshake::greet(&mut from, &mut to, store_dir, Version::OURS).await?;
+        let greeting = handshake::greet(&mut from, &mut to, store_dir, version).await?;
         let handshake::Greeting { dialect, daemon_version, trust } = greeting;
-        Ok(Self { from, to, dialect, daemon_version, trust, clean: true })
+        Ok(Self { from, to, dialect, daemon_version, trust, clean: true, nars_owed: 0 })
     }
 
     /// The negotiated version.
@@ -150,5 +166,10 @@ where
             _ = self.from.fill_buf() => false,
             () = std::future::ready(()) => true,
         }
+    }
+
+    /// The two streams, with what was read ahead, for a raw pipe.
+    pub fn into_parts(self) -> (BufReader<R>, BufWriter<W>) {
+        (self.from, self.to)
     }
 }

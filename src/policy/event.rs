@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::settings::Settings;
 use crate::domain::{
     AttemptId, AttemptOutcome, BuildId, BuildResult, BuilderName, BuilderSpec, Capabilities, Client, Feature,
     RequestId, Stage, StoreHash, StorePath, System, Time,
@@ -57,6 +58,8 @@ pub enum Event {
     Reached(AttemptId, Stage),
     /// An attempt ended.
     Ended(AttemptId, AttemptOutcome),
+    /// Other settings hold from now on; what is under way keeps the times that it was given.
+    Configured(Settings),
     /// A time that [`Effect::WakeAt`] asked for has come.
     Woke,
     /// Nothing new starts from now on; what runs is finished.

@@ -118,6 +118,7 @@ impl State {
             Event::Withdrawn(request) => self.withdrawn(request),
             Event::Reached(attempt, stage) => self.reached(attempt, stage, now),
             Event::Ended(attempt, outcome) => self.ended(attempt, outcome, now),
+            Event::Configured(settings) => self.settings = settings,
             Event::Woke => {}
             Event::Draining if self.drain == Drain::No => self.drain = Drain::Draining,
             Event::Draining => {}

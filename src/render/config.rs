@@ -17,6 +17,9 @@ pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
     put(&mut top, "local_store", config.local_store.to_string());
     put(&mut top, "nix_daemon", text(&config.nix_daemon));
     put(&mut top, "store_dir", config.store_dir.as_str());
+    if let Some(flag) = config.builders_use_substitutes {
+        put(&mut top, "builders_use_substitutes", flag);
+    }
     let attach = match config.attach {
         Attach::Endpoint => "endpoint",
         Attach::Direct => "direct",
@@ -104,6 +107,7 @@ fn timeouts(timeouts: &Timeouts) -> Table {
     put(&mut table, "ping_every", duration(timeouts.ping_every));
     put(&mut table, "silent_after", duration(timeouts.silent_after));
     put(&mut table, "lost_after", duration(timeouts.lost_after));
+    put(&mut table, "stalled_after", duration(timeouts.stalled_after));
     put(&mut table, "retry_min", duration(timeouts.retry_min));
     put(&mut table, "retry_max", duration(timeouts.retry_max));
     table
@@ -180,6 +184,7 @@ mod tests {
             state_home: None,
             runtime_dir: None,
             nix_user_conf_files: None,
+            nix_sshopts: None,
             cwd: "/".into(),
             exe: "/usr/bin/muster".into(),
             width: None,

@@ -15,7 +15,7 @@ use tokio::io::{
 use crate::policy::Snapshot;
 
 /// The version that this program speaks.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 1 + super::AHEAD;
 
 /// A request or a hello is never longer, in bytes, its end of line included.
 pub const MAX_REQUEST: usize = 4 * 1024;

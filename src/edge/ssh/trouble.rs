@@ -101,6 +101,9 @@ impl SshError {
                 Self::ChangedHostKey { fingerprint: fingerprint(said), known: pinned }
             }
             () if unknown => Self::UnknownHostKey { host: host.to_owned(), fingerprint: fingerprint(said) },
+            () if said.contains("kex_exchange_identification") => {
+                Self::Failed(format!("{last}; `muster doctor {host}` asks the server why"))
+            }
             () if last.contains("Permission denied") || last.contains("Too many authentication failures") => {
                 Self::Denied(last)
             }
@@ -172,6 +175,9 @@ mod tests {
         check(&format!("*** Welcome ***\nAll is logged\n{denied}\n"), SshError::Denied(denied.to_owned()));
         let refused = "ssh: connect to host h port 22: Connection refused";
         check(refused, SshError::Failed(refused.to_owned()));
+        let hung_up = "kex_exchange_identification: Connection closed by remote host";
+        let more = format!("{hung_up}; `muster doctor h` asks the server why");
+        check(hung_up, SshError::Failed(more));
         check("", SshError::Failed("it ended and said nothing".to_owned()));
         check(
             "channel 0: open failed\nConnection closed by h port 22",

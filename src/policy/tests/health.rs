@@ -356,3 +356,18 @@ fn the_next_wake_is_asked_for_once_and_again_after_each_wake() {
     world.tell(Event::Woke);
     assert_eq!(wakes(world.take()), 1);
 }
+
+#[test]
+fn other_settings_hold_from_the_next_deadline_on() {
+    let mut world = World::of(1);
+    let pings = |world: &mut World| {
+        world.take();
+        world.pass(30.0);
+        world.take().iter().filter(|effect| matches!(effect, Effect::Ping(_))).count()
+    };
+    let before = pings(&mut world);
+    let ping_every = Duration::from_secs(1);
+    world.tell(Event::Configured(Settings { ping_every, ..Settings::default() }));
+    let after = pings(&mut world);
+    assert!(after >= 2 * before, "{before} pings, then {after}");
+}
