@@ -21,7 +21,9 @@ use std::time::Duration;
 
 pub use crate::cli::Attach;
 use crate::cli::Settings;
-use crate::domain::{BuilderSpec, Feature, NodeFilter, SshServer, StoreDir, System};
+use crate::domain::{BuilderSpec, NodeFilter, Route, SshServer, StoreDir, WhenEmpty};
+
+pub use crate::domain::Expect;
 
 pub use uri::{BadBuilderUri, BadLocalStore, BuilderUri, LocalStore, SshScheme, SshUri};
 
@@ -101,6 +103,8 @@ pub struct Config {
     pub ssh_options: Vec<String>,
     /// What builders still on their way will offer.
     pub expect: Vec<Expect>,
+    /// Which builds go where.
+    pub routes: Vec<Route>,
     /// Where Nix comes in.
     pub endpoint: Endpoint,
     /// Where people's commands come in.
@@ -176,15 +180,6 @@ impl NixFiles {
     }
 }
 
-/// Systems and features that a line keeps offering before any builder has them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expect {
-    /// At least one.
-    pub systems: BTreeSet<System>,
-    /// Perhaps none.
-    pub features: BTreeSet<Feature>,
-}
-
 /// The endpoint that stock Nix talks to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -204,6 +199,8 @@ pub struct Endpoint {
     pub max_accepted: u32,
     /// What the local machine is for.
     pub local: LocalMachine,
+    /// What happens while no builder is there; none = [`Endpoint::settle`] decides.
+    pub when_empty: Option<WhenEmpty>,
 }
 
 impl Endpoint {
@@ -212,12 +209,15 @@ impl Endpoint {
         if self.allow.is_empty() { 0o600 } else { 0o666 }
     }
 
-    /// Decides what the local machine is for, where nobody said it; `builds` is whether Nix builds on it at all.
+    /// Decides what the local machine is for and what happens without builders, where nobody said it; `builds` is
+    /// whether Nix builds on it at all.
     pub fn settle(&mut self, builds: bool) {
         let waits = matches!(self.look_ahead, LookAhead::Fixed(1..));
+        let locally = builds && self.local != LocalMachine::Never;
         if self.local == LocalMachine::Auto {
             self.local = if builds && !waits { LocalMachine::Overflow } else { LocalMachine::Never };
         }
+        self.when_empty.get_or_insert(if locally { WhenEmpty::Local } else { WhenEmpty::Wait });
     }
 }
 
@@ -257,6 +257,17 @@ pub struct Control {
     pub socket: PathBuf,
     /// The system's, for a user who said nothing of a coordinator of their own.
     pub fallback: Option<PathBuf>,
+    /// Who besides root and the coordinator's own user may drain, cancel and stop.
+    pub group: Option<AllowedGroup>,
+}
+
+/// A group of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedGroup {
+    /// By number.
+    Gid(u32),
+    /// By name; not looked up yet.
+    Name(String),
 }
 
 /// How long things may take. None is zero.
@@ -280,6 +291,37 @@ pub struct Timeouts {
     pub retry_min: Duration,
     /// The longest such pause.
     pub retry_max: Duration,
+    /// How long `muster stop` lets builds finish.
+    pub stop: Duration,
+    /// How long no builder must have been there, for that to count.
+    pub empty_after: Duration,
+    /// How long builders that are expected are waited for.
+    pub expect: Duration,
+    /// Longest silence of a build; none where nothing limits it.
+    pub max_silent: Option<Limit>,
+    /// Longest time of a build.
+    pub build: Option<Limit>,
+}
+
+/// A limit that may be no limit; one that nobody wrote is nix.conf's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// None.
+    Off,
+    /// So long.
+    After(Duration),
+}
+
+impl Timeouts {
+    /// Limits that nobody wrote are Nix's own: `max-silent-time` and `timeout`, in seconds, 0 for none.
+    pub fn settle(&mut self, [silent, whole]: [u64; 2]) {
+        let limit = |seconds| match seconds {
+            0 => Limit::Off,
+            seconds => Limit::After(Duration::from_secs(seconds)),
+        };
+        self.max_silent.get_or_insert(limit(silent));
+        self.build.get_or_insert(limit(whole));
+    }
 }
 
 /// How large things may be, in bytes.
@@ -392,6 +434,15 @@ impl fmt::Display for Place {
         match self {
             Self::File { file, line } => write!(f, "{}:{line}", file.display()),
             Self::Flag(name) | Self::Variable(name) => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for AllowedGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gid(gid) => gid.fmt(f),
+            Self::Name(name) => f.write_str(name),
         }
     }
 }

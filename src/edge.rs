@@ -18,6 +18,7 @@ pub mod meter;
 pub mod pool;
 pub mod process;
 pub mod program;
+pub mod replace;
 pub mod scratch;
 pub mod setup;
 pub mod signals;

@@ -8,11 +8,11 @@ use toml::de::DeValue;
 
 use super::document::{Section, Source};
 use super::{
-    AllowedUser, Attach, Config, ConfigError, Control, Endpoint, Environment, Expect, Limits, LocalMachine,
-    LocalStore, LookAhead, Place, Timeouts, builder, places, source, value,
+    AllowedGroup, AllowedUser, Attach, Config, ConfigError, Control, Endpoint, Environment, Expect, Limits,
+    LocalMachine, LocalStore, LookAhead, Place, Timeouts, builder, places, source, value,
 };
 use crate::cli::Settings;
-use crate::domain::{Feature, StoreDir, System};
+use crate::domain::{Feature, Glob, Label, Route, StoreDir, System, WhenEmpty};
 
 pub(super) fn load(
     typed: &Settings,
@@ -34,6 +34,8 @@ pub(super) fn load(
     let builders = builder::builders(top.sections("builder", "[[builder]]")?, &typed.builders)?;
     let expect = top.sections("expect", "[[expect]]")?;
     let expect: Vec<_> = expect.into_iter().map(expected).collect::<Result<_, _>>()?;
+    let routes = top.sections("route", "[[route]]")?;
+    let routes: Vec<_> = routes.into_iter().map(route).collect::<Result<_, _>>()?;
     let sources = source::sources(&mut top, builders.is_empty() && expect.is_empty())?;
     let builders_use_substitutes = top.take("builders_use_substitutes", value::flag)?;
     let attach = top.take_or("attach", Attach::Endpoint, attach)?;
@@ -58,6 +60,7 @@ pub(super) fn load(
         nix: places::nix_files(typed.nix.nix_conf_dir.as_deref(), environment),
         ssh_options: ssh_options(environment)?,
         expect,
+        routes,
         endpoint,
         control,
         timeouts,
@@ -90,6 +93,15 @@ fn expected(mut section: Section<'_>) -> Result<Expect, ConfigError> {
     Ok(Expect { systems, features })
 }
 
+fn route(mut section: Section<'_>) -> Result<Route, ConfigError> {
+    let pname = section.take("pname", |value| value::text(value).map(|pattern| Glob::new(&pattern)))?;
+    let system = section.take("system", |value| value::word(value, System::parse))?;
+    let feature = section.take("feature", |value| value::word(value, Feature::parse))?;
+    let labels = section.take_needed("labels", value::some_words(Label::parse))?;
+    section.finish()?;
+    Ok(Route { pname, system, feature, labels })
+}
+
 fn attach(value: &DeValue<'_>) -> Result<Attach, String> {
     match value.as_str() {
         Some("endpoint") => Ok(Attach::Endpoint),
@@ -112,6 +124,7 @@ fn endpoint(
     let look_ahead = section.take("look_ahead", value::count(0, MOST_ACCEPTED))?;
     let max_accepted = section.take_or("max_accepted", 180, value::count(1, MOST_ACCEPTED))?;
     let local = section.take_or("local", LocalMachine::Auto, local_machine)?;
+    let when_empty = section.take("when_empty", when_empty)?.flatten();
     let look_ahead = match (look_ahead, local) {
         (Some(1..), LocalMachine::Overflow) => {
             return Err(section.error("`look_ahead` must be 0 where `local` is \"overflow\""));
@@ -121,7 +134,17 @@ fn endpoint(
         (None, _) => LookAhead::TwoPerSlot,
     };
     section.finish()?;
-    Ok(Endpoint { socket, allow, machines_file, install, program, look_ahead, max_accepted, local })
+    Ok(Endpoint {
+        socket,
+        allow,
+        machines_file,
+        install,
+        program,
+        look_ahead,
+        max_accepted,
+        local,
+        when_empty,
+    })
 }
 
 /// Far more than any machine that runs Nix can hold open.
@@ -135,8 +158,9 @@ fn control(
     let usual = runtime_dir.join("control.sock");
     let socket = socket(&mut section, usual.clone())?;
     let fallback = fallback.filter(|_| socket == usual);
+    let group = section.take("group", allowed_group)?;
     section.finish()?;
-    Ok(Control { socket, fallback })
+    Ok(Control { socket, fallback, group })
 }
 
 /// A socket's path; the default one is bounded by the system as well.
@@ -161,6 +185,11 @@ fn timeouts(mut section: Section<'_>) -> Result<Timeouts, ConfigError> {
         stalled_after: take("stalled_after", 60)?,
         retry_min: take("retry_min", 1)?,
         retry_max: take("retry_max", 60)?,
+        stop: take("stop_timeout", 600)?,
+        empty_after: take("empty_after", 30)?,
+        expect: take("expect_timeout", 600)?,
+        max_silent: section.take("max_silent_time", value::limit)?,
+        build: section.take("build_timeout", value::limit)?,
     };
     for (lower, low, upper, high) in [
         ("ping_every", timeouts.ping_every, "silent_after", timeouts.silent_after),
@@ -201,6 +230,23 @@ fn allowed_user(value: &DeValue<'_>) -> Result<AllowedUser, String> {
             Ok(AllowedUser::Name(name))
         }
         Err(_) => Err(format!("{name:?} is not a user's name")),
+    }
+}
+
+fn allowed_group(value: &DeValue<'_>) -> Result<AllowedGroup, String> {
+    Ok(match allowed_user(value).map_err(|error| error.replace("user's", "group's"))? {
+        AllowedUser::Uid(gid) => AllowedGroup::Gid(gid),
+        AllowedUser::Name(name) => AllowedGroup::Name(name),
+    })
+}
+
+fn when_empty(value: &DeValue<'_>) -> Result<Option<WhenEmpty>, String> {
+    match value.as_str() {
+        Some("auto") => Ok(None),
+        Some("wait") => Ok(Some(WhenEmpty::Wait)),
+        Some("fail") => Ok(Some(WhenEmpty::Fail)),
+        Some("local") => Ok(Some(WhenEmpty::Local)),
+        _ => Err(value::expected(r#""auto", "wait", "fail" or "local""#, value)),
     }
 }
 

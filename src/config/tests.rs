@@ -40,13 +40,13 @@ fn refused(text: &str, error: &str) {
 fn an_unknown_key_is_named_with_its_line_and_the_keys_there_are() {
     refused(
         "local_store = 'auto'\n\n[[builder]]\nuri = 'process:/a'\nslot = 2\n",
-        "5: unknown key `slot` in [[builder]]; known: name, uri, key, host_key, systems, features, mandatory, slots, speed_factor",
+        "5: unknown key `slot` in [[builder]]; known: name, uri, key, host_key, systems, features, mandatory, slots, speed_factor, labels",
     );
     refused(
         "[controll]\n",
-        "1: unknown key `controll` in the top section; known: local_store, nix_daemon, store_dir, builder, expect, source, builders_use_substitutes, attach, endpoint, control, timeouts, limits",
+        "1: unknown key `controll` in the top section; known: local_store, nix_daemon, store_dir, builder, expect, route, source, builders_use_substitutes, attach, endpoint, control, timeouts, limits",
     );
-    refused("[control]\ngroup = 'x'\n", "2: unknown key `group` in [control]; known: socket");
+    refused("[control]\ngruop = 'x'\n", "2: unknown key `gruop` in [control]; known: socket, group");
 }
 
 #[test]
@@ -343,6 +343,7 @@ fn known_keys() -> BTreeMap<&'static str, Vec<String>> {
         ("top section", ask("")),
         ("[[builder]]", ask("[[builder]]\nuri = 'process:/a'")),
         ("[[expect]]", ask("[[expect]]\nsystems = ['a']")),
+        ("[[route]]", ask("[[route]]\nlabels = ['a']")),
         ("[[source]]", ask("[[source]]\nmachines = true")),
         ("[source.tailscale]", ask("[[source]]\n[source.tailscale]\ntag = 'tag:x'")),
         ("[endpoint]", ask("[endpoint]")),
@@ -387,7 +388,7 @@ fn the_documented_defaults_are_the_defaults() {
             rows.map(|(key, default)| format!("{key} = {}", default.trim_matches('`'))).collect();
         match title {
             "top section" => file = format!("{}\n{file}", rows.join("\n")),
-            "[[builder]]" | "[[expect]]" | "[[source]]" | "[source.tailscale]" => {}
+            "[[builder]]" | "[[expect]]" | "[[route]]" | "[[source]]" | "[source.tailscale]" => {}
             _ => file.push_str(&format!("{title}\n{}\n", rows.join("\n"))),
         }
     }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::feed::Output;
 use super::fetch::{FetchError, Fetcher};
 use super::job::Job;
+use super::limits::Clocks;
 use super::narration::Narration;
 use super::reach::{Pools, Reach};
 use super::upload::{Carrier, UploadError};
@@ -111,14 +112,21 @@ impl Attempt {
     async fn build(&self, channel: &mut Lease) -> Step<BuildResult> {
         let failed = |error| failed(Stage::Building, error);
         let mut narration = self.narration.clone();
-        let mut on_log = |message| narration.hear(message);
+        let clocks = Clocks::new(&self.world.config().timeouts);
+        let mut on_log = |message| {
+            clocks.hear(&message);
+            narration.hear(message);
+        };
         let (drv, derivation) = (&self.job.drv, &self.job.derivation);
         let mode = if self.job.is_check() {
             self.check_mode(channel).await.map_err(failed)?
         } else {
             BuildMode::Normal
         };
-        channel.build_derivation(drv, derivation, mode, &mut on_log).await.map_err(failed)
+        tokio::select! {
+            built = channel.build_derivation(drv, derivation, mode, &mut on_log) => built.map_err(failed),
+            why = clocks.over() => Err(AttemptOutcome::Failed(BuildResult::verdict(BuildStatus::TimedOut, why))),
+        }
     }
 
     /// A builder that has the outputs, or can download them, would not build them again unless told to.

@@ -22,20 +22,22 @@ use super::reach::Reach;
 use super::roster::Roster;
 use super::{News, World, control, endpoint, probe, sources, transport};
 use crate::config::{Builder, Config, NOTICE};
-use crate::domain::{AttemptId, BuilderName, RequestId, TailnetPath, Time};
+use crate::domain::{AttemptId, BuilderName, RequestId, TailnetPath, Time, WhenEmpty};
 use crate::edge::discover::Rank;
 use crate::edge::discover::machines::{self, Look};
 use crate::edge::pool::Pool;
 use crate::edge::ssh::SocketDir;
 use crate::edge::{clock, files};
 use crate::nix::machines::BadEndpoint;
-use crate::policy::{Answer, Effect, Event, Settings, State};
+use crate::policy::{Answer, By, Effect, Event, Settings, State};
 use crate::wire::notice::Notice;
 
 /// News that may wait for the loop; whoever brings more waits too.
 pub(super) const NEWS_WAITING: usize = 1024;
 /// Between tries at a local daemon that does not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// What clients have to hear how their builds end, after `muster stop`.
+const ANSWERS: Duration = Duration::from_secs(3);
 /// What is left of the tasks' time when the coordinator ends; then they are dropped.
 const LAST_WORDS: Duration = Duration::from_millis(1500);
 
@@ -95,6 +97,7 @@ impl World {
         let ssh_sockets = SocketDir::below(&config.runtime_dir)
             .map_err(|why| RunError::File { path: config.runtime_dir.join("ssh"), why })?;
         let (kept, reaches) = Default::default();
+        let unheard = TaskTracker::new();
         let local = Arc::new(LocalStore::new(pool, config.timeouts.reconnect));
         let ssh_sockets = Arc::new(ssh_sockets);
         let world = Self {
@@ -105,6 +108,7 @@ impl World {
             kept,
             reaches,
             tracker,
+            unheard,
             news,
         };
         Ok(Arc::new(world))
@@ -147,6 +151,10 @@ pub(super) struct Driver {
     pub(super) undone: bool,
     /// What went wrong last in Nix's own machines file.
     pub(super) last_trouble: Option<String>,
+    /// By when all must have ended, and who wants it.
+    pub(super) stopping: Option<(Time, By)>,
+    /// Nothing runs any more, and nothing will.
+    over: bool,
     /// Whether the lines are written yet.
     pub(super) writes: Writes,
     requests: HashMap<RequestId, Waiting>,
@@ -169,6 +177,8 @@ impl Driver {
             look,
             undone: false,
             last_trouble: None,
+            stopping: None,
+            over: false,
             writes: Writes::Now,
             started: clock::now(),
             wake_at: None,
@@ -185,7 +195,14 @@ impl Driver {
         shutdown: &CancellationToken,
     ) -> Result<(), RunError> {
         loop {
-            let wake = self.wake_at.map(|at| self.started + at.since_start());
+            if self.over {
+                self.world.unheard.close();
+                let _ = timeout(ANSWERS, self.world.unheard.wait()).await;
+                return Ok(());
+            }
+            let at = |time: Time| self.started + time.since_start();
+            let wake = self.wake_at.map(at);
+            let stop = self.stopping.as_ref().map(|(deadline, _)| at(*deadline));
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
@@ -195,6 +212,7 @@ impl Driver {
                     self.wake_at = None;
                     self.step(Event::Woke)?;
                 }
+                () = sleep_until(stop.unwrap_or(self.started).into()), if stop.is_some() => self.stop_now()?,
             }
         }
     }
@@ -202,8 +220,8 @@ impl Driver {
     pub(super) fn hear(&mut self, news: News) -> Result<(), RunError> {
         match news {
             News::Event(event) => self.step(event),
-            News::Requested { request, client, job, feed } => {
-                let ask = job.ask(&self.world.store_dir, client);
+            News::Requested { request, client, label, job, feed } => {
+                let ask = job.ask(&self.world.store_dir, client, label);
                 self.requests.insert(request, Waiting { job, feed });
                 self.step(Event::Requested(request, ask))
             }
@@ -221,11 +239,7 @@ impl Driver {
             News::Reported(report) => self.reported(report),
             News::Learned => self.write_lines(),
             News::Arrived(name) => self.arrived(&name),
-            News::Snapshot(reply) => {
-                // Whoever asked may be gone.
-                let _ = reply.send(self.snapshot());
-                Ok(())
-            }
+            News::Ordered(order) => self.ordered(order),
         }
     }
 
@@ -257,7 +271,7 @@ impl Driver {
                     tracing::error!("{error}; tried again at the next change");
                 }
             }
-            Effect::Drained => {}
+            Effect::Drained => self.over = true,
         }
         Ok(())
     }
@@ -455,6 +469,11 @@ pub(super) fn settings(config: &Config) -> Settings {
         lost_after: timeouts.lost_after,
         retry_min: timeouts.retry_min,
         retry_max: timeouts.retry_max,
+        when_empty: config.endpoint.when_empty.unwrap_or(WhenEmpty::Wait),
+        empty_after: timeouts.empty_after,
+        expect: config.expect.clone(),
+        expect_timeout: timeouts.expect,
+        routes: config.routes.clone(),
         ..Settings::default()
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use crate::config::{
-    Attach, Builder, Config, Endpoint, Expect, Limits, LocalMachine, LookAhead, Source, Tailnet, Timeouts,
+    Attach, Builder, Config, Control, Endpoint, Expect, Limit, Limits, LocalMachine, LookAhead, Source,
+    Tailnet, Timeouts,
 };
-use crate::domain::SshServer;
+use crate::domain::{Feature, Glob, Route, SshServer, System, WhenEmpty};
 
 /// A file with every value that is in effect. Reading it again gives the same configuration.
 pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
@@ -26,11 +27,14 @@ pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
     };
     put(&mut top, "attach", attach);
     put(&mut top, "endpoint", endpoint(&config.endpoint));
-    put(&mut top, "control", Table::from_iter([("socket".to_owned(), text(&config.control.socket).into())]));
+    put(&mut top, "control", control(&config.control));
     put(&mut top, "timeouts", timeouts(&config.timeouts));
     put(&mut top, "limits", limits(&config.limits));
     if !config.expect.is_empty() {
         put(&mut top, "expect", config.expect.iter().map(expect).collect::<Vec<_>>());
+    }
+    if !config.routes.is_empty() {
+        put(&mut top, "route", config.routes.iter().map(route).collect::<Vec<_>>());
     }
     if !config.builders.is_empty() {
         put(&mut top, "builder", config.builders.iter().map(builder).collect::<Vec<_>>());
@@ -63,6 +67,38 @@ fn endpoint(endpoint: &Endpoint) -> Table {
         LocalMachine::Never => "never",
     };
     put(&mut table, "local", local);
+    let when_empty = match endpoint.when_empty {
+        None => "auto",
+        Some(WhenEmpty::Wait) => "wait",
+        Some(WhenEmpty::Fail) => "fail",
+        Some(WhenEmpty::Local) => "local",
+    };
+    put(&mut table, "when_empty", when_empty);
+    table
+}
+
+fn control(control: &Control) -> Table {
+    let mut table = Table::new();
+    put(&mut table, "socket", text(&control.socket));
+    if let Some(group) = &control.group {
+        put(&mut table, "group", group.to_string());
+    }
+    table
+}
+
+fn route(route: &Route) -> Table {
+    let mut table = Table::new();
+    let conditions = [
+        ("pname", route.pname.as_ref().map(Glob::as_str)),
+        ("system", route.system.as_ref().map(System::as_str)),
+        ("feature", route.feature.as_ref().map(Feature::as_str)),
+    ];
+    for (key, value) in conditions {
+        if let Some(value) = value {
+            put(&mut table, key, value);
+        }
+    }
+    put(&mut table, "labels", words(&route.labels));
     table
 }
 
@@ -110,6 +146,16 @@ fn timeouts(timeouts: &Timeouts) -> Table {
     put(&mut table, "stalled_after", duration(timeouts.stalled_after));
     put(&mut table, "retry_min", duration(timeouts.retry_min));
     put(&mut table, "retry_max", duration(timeouts.retry_max));
+    put(&mut table, "stop_timeout", duration(timeouts.stop));
+    put(&mut table, "empty_after", duration(timeouts.empty_after));
+    put(&mut table, "expect_timeout", duration(timeouts.expect));
+    for (key, limit) in [("max_silent_time", timeouts.max_silent), ("build_timeout", timeouts.build)] {
+        match limit {
+            Some(Limit::Off) => put(&mut table, key, "off"),
+            Some(Limit::After(limit)) => put(&mut table, key, duration(limit)),
+            None => {}
+        }
+    }
     table
 }
 
@@ -139,6 +185,9 @@ fn builder(Builder { spec, uri }: &Builder) -> Table {
         put(&mut table, "features", words(features));
     }
     put(&mut table, "mandatory", words(&spec.mandatory));
+    if !spec.labels.is_empty() {
+        put(&mut table, "labels", words(&spec.labels));
+    }
     if let Some(slots) = spec.slots {
         put(&mut table, "slots", i64::from(slots.get()));
     }

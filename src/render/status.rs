@@ -74,7 +74,7 @@ fn builder_table(rows: &[BuilderRow], width: Option<u16>) -> String {
     text_of(table)
 }
 
-fn health(row: &BuilderRow) -> String {
+pub(super) fn health(row: &BuilderRow) -> String {
     let word = match row.health {
         HealthWord::Unknown => "unknown",
         HealthWord::Probing => "probing",
@@ -85,7 +85,8 @@ fn health(row: &BuilderRow) -> String {
     };
     let retry = row.retry_in_ms.map(|ms| format!(", tried again in {}", age(ms))).unwrap_or_default();
     let reason = row.reason.as_deref().map(|reason| format!(": {}", tame(reason))).unwrap_or_default();
-    format!("{word}{retry}{reason}")
+    let drained = row.drained.as_deref().map(|by| format!(", drained by {}", tame(by))).unwrap_or_default();
+    format!("{word}{drained}{retry}{reason}")
 }
 
 /// Busy ones and all; what was measured, where the user said otherwise.
