@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lib import Coordinator, Machine, nix_build, ran_on, several, start_all, subtest
+from lib import Coordinator, Machine, nix_build, ran_on, several, start_all, start_build, subtest
 from lib_tailnet import Tailnet, by_tag
 
 SSHD = """
@@ -40,6 +40,13 @@ def script(control: Machine, hub: Machine, b1: Machine, b2: Machine) -> None:
 
     with subtest("the status has the relay"):
         coordinator.wait_for(lambda rows: rows["b1"]["path"] == "relayed by lab", "the path to b1")
+
+    with subtest("tailscaled ends and starts again beside a build, which does not fail"):
+        build = start_build(hub, several(2, script="cat /labhost >$out; sleep 3"))
+        coordinator.wait_for(lambda rows: all(row["busy"] for row in rows.values()), "two builds")
+        hub.systemctl("restart tailscaled")
+        build.succeed(60)
+        coordinator.wait_for_health("healthy", "b1", "b2")
 
     with subtest("a warning says once that it is slow"):
         hub.wait_until_succeeds("grep -q 'by a relay only.*builder=b1' /var/log/muster.log", timeout=40)

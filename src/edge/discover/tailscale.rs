@@ -21,6 +21,9 @@ use local_api::{Bus, LocalApi, Trouble};
 
 /// News come in bursts.
 const BURST: Duration = Duration::from_millis(200);
+/// Of a tailnet that never rests: nobody looks again for so many times as long as a look took, up to a second.
+const REST: u32 = 10;
+const LONGEST_REST: Duration = Duration::from_secs(1);
 /// Between two looks, where the bus says nothing.
 const CALM: Duration = Duration::from_secs(30);
 /// The same after a change, so many times.
@@ -95,12 +98,14 @@ where
             bus => bus?,
         };
         loop {
+            let began = clock::now();
             self.look(api).await?;
+            let rest = (began.elapsed() * REST).clamp(BURST, LONGEST_REST);
             match timeout(self.known.pause(), bus.news()).await {
                 Err(_) => break,
                 Ok(news) => news?,
             }
-            settle(&mut bus).await;
+            settle(&mut bus, rest).await;
         }
         self.known.soon = self.known.soon.saturating_sub(1);
         self.warn_of_relays();
@@ -110,7 +115,8 @@ where
     async fn look(&mut self, api: &LocalApi) -> Result<(), Trouble> {
         let status = api.status().await?;
         if status.state != "Running" {
-            return Err(Trouble::State(status.state.chars().take(50).collect()));
+            let state = status.state.escape_debug().take(50).collect();
+            return Err(Trouble::State { state });
         }
         let mut choice = choose(&status, &self.source.filter, self.source.ssh);
         self.known.hold_back(&mut choice.found, clock::now());
@@ -204,9 +210,9 @@ impl Known {
 }
 
 /// Lets a burst of news pass.
-async fn settle(bus: &mut Bus) {
+async fn settle(bus: &mut Bus, rest: Duration) {
     // Its end is noticed by the next wait.
-    let _ = timeout(BURST, async { while bus.news().await.is_ok() {} }).await;
+    let _ = timeout(rest, async { while bus.news().await.is_ok() {} }).await;
 }
 
 /// By its address: names are resolved by others than the tailnet.

@@ -220,8 +220,10 @@ async fn trouble_says_what_to_do() {
     assert!(
         trouble(200, r#"{"BackendState":"NeedsLogin"}"#)
             .await
-            .ends_with("says 'NeedsLogin': run `tailscale up`")
+            .ends_with("'NeedsLogin', not 'Running': run `tailscale up`")
     );
+    let starting = trouble(200, r#"{"BackendState":"Starting"}"#).await;
+    assert!(starting.ends_with("'Starting', not 'Running' yet"), "{starting}");
     assert!(trouble(200, "[").await.starts_with("tailscaled: its status makes no sense"));
     let gone = LocalApi::find(Some(Path::new("/nonexistent/sock"))).bus().await.err().expect("no socket");
     assert!(gone.to_string().starts_with("tailscaled's socket /nonexistent/sock: "), "{gone}");
