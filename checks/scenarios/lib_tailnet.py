@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Iterable, Mapping
+from typing import Any, Iterable, Mapping, Sequence
 
 from lib import Background, Machine, write
 
@@ -18,19 +18,19 @@ class Tailnet:
         control.wait_for_unit("headscale")
         control.succeed("headscale users create ci")
 
-    def join(self, *machines: Machine, tag: str = "tag:nix-builder", tags: Mapping[str, str] = {}, wait: bool = True) -> list[Background]:
+    def join(self, *machines: Machine, tag: str = "tag:nix-builder", tags: Mapping[str, str] = {}, without_ssh: Sequence[str] = (), wait: bool = True) -> list[Background]:
         """Brings machines into it side by side; `tags` are of those that have another one than all."""
-        joining = [self._begin(machine, tags.get(machine.name, tag)) for machine in machines]
+        joining = [self._begin(machine, tags.get(machine.name, tag), machine.name not in without_ssh) for machine in machines]
         if wait:
             for one in joining:
                 one.succeed(30)
         return joining
 
-    def _begin(self, machine: Machine, tag: str) -> Background:
+    def _begin(self, machine: Machine, tag: str, ssh: bool) -> Background:
         key = f"/tmp/key-{machine.name}"
         write(machine, key, self.control.succeed(f"headscale preauthkeys create --ephemeral --tags {tag}").strip())
         return machine.spawn(
-            f"tailscale up --login-server $(cat /etc/lab/tailnet-url) --auth-key file:{key} --hostname {machine.name} --ssh "
+            f"tailscale up --login-server $(cat /etc/lab/tailnet-url) --auth-key file:{key} --hostname {machine.name} {'--ssh' if ssh else ''} "
             "--accept-dns=false --netfilter-mode=off --timeout 20s"
         )
 

@@ -35,6 +35,9 @@ def script(control: Machine, hub: Machine, b1: Machine, b2: Machine, b3: Machine
         assert {ran_on(path, [b1, b2]) for path in nix_build(hub, several(4, script="cat /labhost >$out; sleep 1"))} == {"b1", "b2"}
 
     with subtest("the third joins during a build, and gets work at once"):
+        began = time.monotonic()
+        nix_build(hub, several(1))
+        one = time.monotonic() - began
         build = start_build(hub, several(16, script="cat /labhost >$out; sleep 2"))
         coordinator.wait_for(lambda rows: rows["b1"]["busy"] > 0, "a build")
         (joining,) = tailnet.join(b3, wait=False)
@@ -42,8 +45,9 @@ def script(control: Machine, hub: Machine, b1: Machine, b2: Machine, b3: Machine
         joined = time.monotonic()
         coordinator.wait_for(lambda rows: rows.get("b3", {}).get("busy", 0) > 0, "work for b3")
         took = time.monotonic() - joined
-        hub.succeed(f"echo first build on b3 after {took:.1f} s")
-        assert took <= 3, f"{took:.1f} s from `tailscale up` to the first build"
+        hub.succeed(f"echo first build on b3 after {took:.1f} s, where one build takes {one:.1f} s")
+        # A busy machine takes longer for everything.
+        assert took <= max(3, 6 * one), f"{took:.1f} s from `tailscale up` to the first build"
 
     with subtest("it leaves, and nothing fails"):
         b3.succeed("tailscale logout")

@@ -29,7 +29,8 @@ impl Driver {
     pub(super) fn reported(&mut self, report: Report) -> Result<(), RunError> {
         match report {
             // A source of before a reload.
-            Report::Known(rank, _) | Report::Failed(rank) if !self.reporting.contains(&rank) => {}
+            Report::Known(rank, _) | Report::Failed(rank) | Report::Paths(rank, _)
+                if !self.reporting.contains(&rank) => {}
             Report::Known(rank, builders) => {
                 self.awaited.remove(&rank);
                 self.learn(rank, builders)?;
@@ -58,7 +59,7 @@ impl Driver {
         let mut snapshot = self.state.snapshot(self.now());
         for row in &mut snapshot.builders {
             let path = self.paths.values().find_map(|paths| paths.get(&row.name));
-            row.path = path.map(ToString::to_string);
+            row.path = path.filter(|_| row.health == HealthWord::Healthy).map(ToString::to_string);
         }
         snapshot
     }

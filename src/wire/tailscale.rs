@@ -70,6 +70,8 @@ pub struct Node {
     pub path: Option<TailnetPath>,
     /// Whether anybody knows a way there yet: its relay, or itself.
     pub has_way: bool,
+    /// Bytes that came from it.
+    pub received: u64,
     owner: String,
 }
 
@@ -119,6 +121,7 @@ struct RawNode {
     cur_addr: Loose<String>,
     relay: Loose<String>,
     active: Loose<bool>,
+    rx_bytes: Loose<u64>,
 }
 
 impl Status {
@@ -179,6 +182,7 @@ impl RawNode {
             owner: self.user.get("UserID").map_err(bad)?.to_string(),
             has_way: !direct.is_empty() || !relay.is_empty(),
             path,
+            received: self.rx_bytes.get("RxBytes").map_err(bad)?,
             dns_name,
             label,
         })

@@ -21,6 +21,9 @@ use local_api::{Bus, LocalApi, Trouble};
 
 /// News come in bursts.
 const BURST: Duration = Duration::from_millis(200);
+/// Of a tailnet that never rests: nobody looks again for so many times as long as a look took, up to a second.
+const REST: u32 = 10;
+const LONGEST_REST: Duration = Duration::from_secs(1);
 /// Between two looks, where the bus says nothing.
 const CALM: Duration = Duration::from_secs(30);
 /// The same after a change, so many times.
@@ -70,9 +73,10 @@ struct Known {
     found: Vec<BuilderName>,
     absent: Vec<(String, Absence)>,
     refused: Vec<(String, String)>,
-    paths: BTreeMap<BuilderName, TailnetPath>,
-    /// For how many looks in a row, those between which there was no news.
-    relayed: BTreeMap<BuilderName, u32>,
+    /// Who is reached by a relay now, and the bytes that came from there.
+    by_relay: BTreeMap<BuilderName, u64>,
+    /// For how many silences of the bus in a row somebody was, and the bytes before the last one.
+    relayed: BTreeMap<BuilderName, (u32, u64)>,
     /// To whom no way is known yet, and since when that is so.
     held_back: BTreeMap<BuilderName, Instant>,
     /// Looks that are still to come soon.
@@ -94,15 +98,16 @@ where
             bus => bus?,
         };
         loop {
+            let began = clock::now();
             self.look(api).await?;
+            let rest = (began.elapsed() * REST).clamp(BURST, LONGEST_REST);
             match timeout(self.known.pause(), bus.news()).await {
                 Err(_) => break,
                 Ok(news) => news?,
             }
-            settle(&mut bus).await;
+            settle(&mut bus, rest).await;
         }
         self.known.soon = self.known.soon.saturating_sub(1);
-        self.known.count_relays();
         self.warn_of_relays();
         Ok(())
     }
@@ -110,14 +115,15 @@ where
     async fn look(&mut self, api: &LocalApi) -> Result<(), Trouble> {
         let status = api.status().await?;
         if status.state != "Running" {
-            return Err(Trouble::State(status.state.chars().take(50).collect()));
+            let state = status.state.escape_debug().take(50).collect();
+            return Err(Trouble::State { state });
         }
         let mut choice = choose(&status, &self.source.filter, self.source.ssh);
         self.known.hold_back(&mut choice.found, clock::now());
         self.known.take_note(&choice, status.refused);
         let paths = choice.found.iter().filter_map(|found| Some((found.name.clone(), found.path.clone()?)));
         let paths: BTreeMap<_, _> = paths.collect();
-        self.known.paths.clone_from(&paths);
+        self.known.relays(&choice.found);
         let builders = choice.found.into_iter().map(|found| builder(found, self.source)).collect();
         (self.tell)(Report::Known(self.rank, builders)).await;
         (self.tell)(Report::Paths(self.rank, paths)).await;
@@ -133,9 +139,8 @@ where
         self.known.failure = Some(failure);
     }
 
-    fn warn_of_relays(&self) {
-        let stuck = self.known.relayed.iter().filter(|(_, looks)| **looks == LOOKS_RELAYED);
-        for (builder, _) in stuck {
+    fn warn_of_relays(&mut self) {
+        for builder in self.known.count_relays() {
             tracing::warn!(
                 %builder,
                 "the tailnet reaches it by a relay only, which is slow: see `tailscale ping {builder}`; a direct path \
@@ -183,18 +188,31 @@ impl Known {
         (self.found, self.absent, self.refused) = (found, choice.absent.clone(), refused);
     }
 
-    fn count_relays(&mut self) {
-        let relayed = self.paths.iter().filter(|(_, path)| matches!(path, TailnetPath::Relayed(_)));
-        let count =
-            |name: &BuilderName| self.relayed.get(name).copied().unwrap_or_default().saturating_add(1);
-        self.relayed = relayed.map(|(name, _)| (name.clone(), count(name))).collect();
+    fn relays(&mut self, found: &[Found]) {
+        let relayed = found.iter().filter(|one| matches!(one.path, Some(TailnetPath::Relayed(_))));
+        self.by_relay = relayed.map(|one| (one.name.clone(), one.received)).collect();
+    }
+
+    /// Those that stay with a relay, each once. One that sends nothing is no case for a warning: what is sent to a machine that is gone goes to a relay too.
+    fn count_relays(&mut self) -> Vec<BuilderName> {
+        let mut before = std::mem::take(&mut self.relayed);
+        let mut stuck = Vec::new();
+        for (name, &received) in &self.by_relay {
+            let (looks, last) = before.remove(name).unwrap_or((0, received));
+            let counts = looks == 0 || received > last;
+            if counts && looks + 1 == LOOKS_RELAYED {
+                stuck.push(name.clone());
+            }
+            self.relayed.insert(name.clone(), (looks.saturating_add(u32::from(counts)), received));
+        }
+        stuck
     }
 }
 
 /// Lets a burst of news pass.
-async fn settle(bus: &mut Bus) {
+async fn settle(bus: &mut Bus, rest: Duration) {
     // Its end is noticed by the next wait.
-    let _ = timeout(BURST, async { while bus.news().await.is_ok() {} }).await;
+    let _ = timeout(rest, async { while bus.news().await.is_ok() {} }).await;
 }
 
 /// By its address: names are resolved by others than the tailnet.

@@ -39,8 +39,8 @@ pub(super) enum Trouble {
     Status(#[from] BadStatus),
     #[error("tailscaled says more than {MOST_STATUS} bytes")]
     Long,
-    #[error("this machine is not in it, Tailscale says '{0}': run `tailscale up`")]
-    State(String),
+    #[error("Tailscale here is '{state}', not 'Running'{}", advice(state))]
+    State { state: String },
     #[error(
         "there is neither tailscaled's socket ({}) nor a `tailscale` command: install Tailscale, or say where with \
          `socket`",
@@ -49,6 +49,16 @@ pub(super) enum Trouble {
     Nothing,
     #[error("`{command} status --json`: {said}")]
     Command { command: String, said: String },
+}
+
+/// What to do about a state that does not pass by itself.
+fn advice(state: &str) -> &'static str {
+    match state {
+        "NeedsLogin" | "Stopped" => ": run `tailscale up`",
+        "NeedsMachineAuth" => ": let an administrator of the tailnet approve this machine",
+        "InUseOtherUser" => ": another user of this machine has it",
+        _ => " yet",
+    }
 }
 
 /// How tailscaled is asked.

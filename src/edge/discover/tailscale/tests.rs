@@ -220,8 +220,10 @@ async fn trouble_says_what_to_do() {
     assert!(
         trouble(200, r#"{"BackendState":"NeedsLogin"}"#)
             .await
-            .ends_with("says 'NeedsLogin': run `tailscale up`")
+            .ends_with("'NeedsLogin', not 'Running': run `tailscale up`")
     );
+    let starting = trouble(200, r#"{"BackendState":"Starting"}"#).await;
+    assert!(starting.ends_with("'Starting', not 'Running' yet"), "{starting}");
     assert!(trouble(200, "[").await.starts_with("tailscaled: its status makes no sense"));
     let gone = LocalApi::find(Some(Path::new("/nonexistent/sock"))).bus().await.err().expect("no socket");
     assert!(gone.to_string().starts_with("tailscaled's socket /nonexistent/sock: "), "{gone}");
@@ -269,16 +271,14 @@ fn one_to_which_no_way_is_known_yet_is_held_back_but_not_for_ever() {
 
 #[test]
 fn a_relay_is_warned_of_only_when_it_stays() {
-    let mut known = Known::default();
     let b1 = || BuilderName::parse("b1").expect("a name");
-    let relayed = BTreeMap::from([(b1(), TailnetPath::Relayed("fra".to_owned()))]);
-    known.paths.clone_from(&relayed);
-    known.count_relays();
-    assert_eq!(known.relayed.get(&b1()), Some(&1));
-    known.paths = BTreeMap::from([(b1(), TailnetPath::Direct)]);
-    known.count_relays();
-    assert!(known.relayed.is_empty());
-    known.paths = relayed;
-    (0..LOOKS_RELAYED).for_each(|_| known.count_relays());
-    assert_eq!(known.relayed.get(&b1()), Some(&LOOKS_RELAYED));
+    let mut known = Known::default();
+    let mut warns = |by_relay: Option<u64>| {
+        known.by_relay = by_relay.map(|received| (b1(), received)).into_iter().collect();
+        known.count_relays() == [b1()]
+    };
+    assert!(!warns(Some(10)) && !warns(None) && !warns(Some(20)), "a path begins so");
+    assert!(!warns(Some(20)) && !warns(Some(20)), "nobody is there");
+    assert!(warns(Some(30)), "it stays");
+    assert!(!warns(Some(30)) && !warns(Some(40)), "it is told once");
 }
