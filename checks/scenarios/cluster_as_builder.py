@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lib import HERE, Coordinator, Machine, derivation, graph, nix_build, ran_on, start_all, subtest, uri
+import re
+
+from lib import HERE, Coordinator, Machine, derivation, graph, nix_build, start_all, start_build, subtest, uri
 
 needs = ("uri:ssh-ng://remotebuild@b1",)
 MUSTER = "/usr/local/bin/muster"
@@ -36,6 +38,12 @@ def script(far: Machine, gate: Machine, b1: Machine, b2: Machine) -> None:
         words = far.succeed(f"cat {path}").split()
         assert set(words) == {"b1", "b2", "from", "far"}, words
 
+    with subtest("one derivation that both machines ask for at the same time is built once"):
+        shared = derivation("shared", f"{HERE}; sleep 2")
+        builds = [start_build(machine, shared) for machine in (far, gate)]
+        assert len({build.succeed(30).split()[-1] for build in builds}) == 1
+        assert len(re.findall("building attempt=.*-shared.drv", coordinator.log())) == 1, coordinator.log()
+
     with subtest("what one had built can be copied there and back"):
         far.succeed("echo brought >/tmp/brought")
         path = far.succeed("nix-store --add /tmp/brought").strip()
@@ -47,4 +55,4 @@ def script(far: Machine, gate: Machine, b1: Machine, b2: Machine) -> None:
 
     with subtest("a user who is not allowed is told who is"):
         said = gate.fail(f"runuser -u alice -- nix-store --store 'ssh-ng://localhost?remote-program={MUSTER}' --check-validity {path} 2>&1")
-        print(said)
+        assert "user 1001 may not use this endpoint, only 0, 1002 may" in said, said

@@ -13,8 +13,8 @@ use super::{News, install, sources};
 use crate::config::Builder;
 use crate::domain::BuilderName;
 use crate::edge::discover::{Rank, Report};
-use crate::policy::Event;
 use crate::policy::snapshot::{BuilderRow, HealthWord};
+use crate::policy::{Event, Snapshot};
 
 impl Driver {
     /// Takes in the builders that are named, and starts the sources of all others.
@@ -29,13 +29,17 @@ impl Driver {
     pub(super) fn reported(&mut self, report: Report) -> Result<(), RunError> {
         match report {
             // A source of before a reload.
-            Report::Known(rank, _) | Report::Failed(rank) if !self.reporting.contains(&rank) => {}
+            Report::Known(rank, _) | Report::Failed(rank) | Report::Paths(rank, _)
+                if !self.reporting.contains(&rank) => {}
             Report::Known(rank, builders) => {
                 self.awaited.remove(&rank);
                 self.learn(rank, builders)?;
             }
             Report::Failed(rank) => {
                 self.awaited.remove(&rank);
+            }
+            Report::Paths(rank, paths) => {
+                self.paths.insert(rank, paths);
             }
             Report::Nix(look) => {
                 let before = self.place();
@@ -48,6 +52,16 @@ impl Driver {
             }
         }
         self.write_if_settled()
+    }
+
+    /// The state as people see it.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.state.snapshot(self.now());
+        for row in &mut snapshot.builders {
+            let path = self.paths.values().find_map(|paths| paths.get(&row.name));
+            row.path = path.filter(|_| row.health == HealthWord::Healthy).map(ToString::to_string);
+        }
+        snapshot
     }
 
     /// Where the lines go.

@@ -1,6 +1,6 @@
 //! The loop that owns the state, and the tasks that carry out what it orders.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,20 +22,22 @@ use super::reach::Reach;
 use super::roster::Roster;
 use super::{News, World, control, endpoint, probe, sources, transport};
 use crate::config::{Builder, Config, NOTICE};
-use crate::domain::{AttemptId, BuilderName, RequestId, Time};
+use crate::domain::{AttemptId, BuilderName, RequestId, TailnetPath, Time, WhenEmpty};
 use crate::edge::discover::Rank;
 use crate::edge::discover::machines::{self, Look};
 use crate::edge::pool::Pool;
 use crate::edge::ssh::SocketDir;
 use crate::edge::{clock, files};
 use crate::nix::machines::BadEndpoint;
-use crate::policy::{Answer, Effect, Event, Settings, State};
+use crate::policy::{Answer, By, Effect, Event, Settings, State};
 use crate::wire::notice::Notice;
 
 /// News that may wait for the loop; whoever brings more waits too.
 pub(super) const NEWS_WAITING: usize = 1024;
 /// Between tries at a local daemon that does not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// What clients have to hear how their builds end, after `muster stop`.
+const ANSWERS: Duration = Duration::from_secs(3);
 /// What is left of the tasks' time when the coordinator ends; then they are dropped.
 const LAST_WORDS: Duration = Duration::from_millis(1500);
 
@@ -95,7 +97,8 @@ impl World {
         let ssh_sockets = SocketDir::below(&config.runtime_dir)
             .map_err(|why| RunError::File { path: config.runtime_dir.join("ssh"), why })?;
         let (kept, reaches) = Default::default();
-        let (local, ssh_sockets) = (LocalStore::new(pool, config.timeouts.reconnect), Arc::new(ssh_sockets));
+        let local = Arc::new(LocalStore::new(pool, config.timeouts.reconnect));
+        let ssh_sockets = Arc::new(ssh_sockets);
         let world = Self {
             configured: Configured::new(config),
             store_dir,
@@ -104,6 +107,7 @@ impl World {
             kept,
             reaches,
             tracker,
+            unheard: TaskTracker::new(),
             news,
         };
         Ok(Arc::new(world))
@@ -123,6 +127,12 @@ struct Running {
     outputs: Vec<Output>,
 }
 
+/// `muster stop`.
+pub(super) struct Stopping {
+    pub by: By,
+    pub deadline: Option<Time>,
+}
+
 pub(super) struct Driver {
     pub(super) world: Arc<World>,
     pub(super) state: State,
@@ -138,12 +148,18 @@ pub(super) struct Driver {
     pub(super) reporting: BTreeSet<Rank>,
     /// Sources that have not told anything yet.
     pub(super) awaited: BTreeSet<Rank>,
+    /// How packets get to the builders of each source that knows.
+    pub(super) paths: BTreeMap<Rank, BTreeMap<BuilderName, TailnetPath>>,
     /// What Nix's own files say.
     pub(super) look: Look,
     /// Whether Nix has read our machines file before.
     pub(super) undone: bool,
     /// What went wrong last in Nix's own machines file.
     pub(super) last_trouble: Option<String>,
+    /// Who wants it to end for good, and by when all must have ended.
+    pub(super) stopping: Option<Stopping>,
+    /// Nothing runs any more, and nothing will.
+    over: bool,
     /// Whether the lines are written yet.
     pub(super) writes: Writes,
     requests: HashMap<RequestId, Waiting>,
@@ -162,9 +178,12 @@ impl Driver {
             sources: CancellationToken::new(),
             reporting: BTreeSet::new(),
             awaited: BTreeSet::new(),
+            paths: BTreeMap::new(),
             look,
             undone: false,
             last_trouble: None,
+            stopping: None,
+            over: false,
             writes: Writes::Now,
             started: clock::now(),
             wake_at: None,
@@ -181,7 +200,15 @@ impl Driver {
         shutdown: &CancellationToken,
     ) -> Result<(), RunError> {
         loop {
-            let wake = self.wake_at.map(|at| self.started + at.since_start());
+            if self.over {
+                self.leave_word();
+                self.world.unheard.close();
+                let _ = timeout(ANSWERS, self.world.unheard.wait()).await;
+                return Ok(());
+            }
+            let at = |time: Time| self.started + time.since_start();
+            let wake = self.wake_at.map(at);
+            let stop = self.stopping.as_ref().and_then(|stopping| stopping.deadline).map(at);
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
@@ -191,6 +218,7 @@ impl Driver {
                     self.wake_at = None;
                     self.step(Event::Woke)?;
                 }
+                () = sleep_until(stop.unwrap_or(self.started).into()), if stop.is_some() => self.stop_now()?,
             }
         }
     }
@@ -198,8 +226,8 @@ impl Driver {
     pub(super) fn hear(&mut self, news: News) -> Result<(), RunError> {
         match news {
             News::Event(event) => self.step(event),
-            News::Requested { request, client, job, feed } => {
-                let ask = job.ask(&self.world.store_dir, client);
+            News::Requested { request, client, label, job, feed } => {
+                let ask = job.ask(&self.world.store_dir, client, label);
                 self.requests.insert(request, Waiting { job, feed });
                 self.step(Event::Requested(request, ask))
             }
@@ -217,11 +245,7 @@ impl Driver {
             News::Reported(report) => self.reported(report),
             News::Learned => self.write_lines(),
             News::Arrived(name) => self.arrived(&name),
-            News::Snapshot(reply) => {
-                // Whoever asked may be gone.
-                let _ = reply.send(self.state.snapshot(self.now()));
-                Ok(())
-            }
+            News::Ordered(order) => self.ordered(order),
         }
     }
 
@@ -253,7 +277,7 @@ impl Driver {
                     tracing::error!("{error}; tried again at the next change");
                 }
             }
-            Effect::Drained => {}
+            Effect::Drained => self.over = true,
         }
         Ok(())
     }
@@ -399,6 +423,15 @@ impl Driver {
         self.world.tracker.spawn(announced);
     }
 
+    /// Clients that come too late are not to wait for the next coordinator.
+    fn leave_word(&self) {
+        let stopped_by = self.stopping.as_ref().map(|stopping| stopping.by.clone());
+        let notice = Notice { stopped_by, ..self.notice() };
+        if let Err(error) = write_notice(&self.world.config(), &notice) {
+            tracing::warn!("{error}; clients wait for another coordinator");
+        }
+    }
+
     /// What `connect` must know before it can ask, as far as it is known without the local daemon.
     fn notice(&self) -> Notice {
         let config = self.world.config();
@@ -451,6 +484,11 @@ pub(super) fn settings(config: &Config) -> Settings {
         lost_after: timeouts.lost_after,
         retry_min: timeouts.retry_min,
         retry_max: timeouts.retry_max,
+        when_empty: config.endpoint.when_empty.unwrap_or(WhenEmpty::Wait),
+        empty_after: timeouts.empty_after,
+        expect: config.expect.clone(),
+        expect_timeout: timeouts.expect,
+        routes: config.routes.clone(),
         ..Settings::default()
     }
 }

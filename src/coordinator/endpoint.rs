@@ -19,7 +19,7 @@ use super::feed::{Ending, Feed, Told};
 use super::job::Job;
 use super::local::{ASK_AGAIN, LocalError};
 use super::{News, World, kept};
-use crate::domain::{BasicDerivation, BuildResult, BuildStatus, Client, RequestId, StorePath};
+use crate::domain::{BasicDerivation, BuildResult, BuildStatus, Client, Label, RequestId, StorePath};
 use crate::edge::clock;
 use crate::edge::link::{LinkError, LinkReader, LinkWriter, split};
 use crate::edge::pool::Lease;
@@ -27,6 +27,7 @@ use crate::edge::spool::Nar;
 use crate::nix::client::Error;
 use crate::nix::handshake::Version;
 use crate::nix::logs::LogMessage;
+use crate::nix::machines::LineRef;
 use crate::nix::ops::{Op, Reply, Request, Stream};
 use crate::nix::wire::{self, Dialect, ProtocolError};
 use crate::wire::link::{DATA_CHUNK, Hello, MAX_HELLO, Unit, Welcome, agree};
@@ -63,12 +64,14 @@ pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: C
 /// Exchanges hellos, then serves. Whoever may not come in is not listened to.
 async fn welcome(stream: UnixStream, peer: UCred, world: Arc<World>) -> Result<(), SessionError> {
     let (mut reader, mut writer) = split(stream);
-    if !world.config().allowed.contains(&peer.uid()) {
+    let config = world.config();
+    if !config.allowed.contains(&peer.uid()) {
+        let allowed: Vec<_> = config.allowed.iter().map(u32::to_string).collect();
         let text = format!(
-            "user {} may not use this endpoint: only root and user {} may; to let it in, and trust it like root, name \
-             it in endpoint.allow of the configuration",
+            "user {} may not use this endpoint, only {} may; to let it in, and trust it like root, name it in \
+             endpoint.allow of the configuration",
             peer.uid(),
-            rustix::process::geteuid().as_raw()
+            allowed.join(", ")
         );
         writer.send(&Unit::Refused(text)).await?;
         // Closed at once, it would fail to send its hello and never read the answer.
@@ -86,8 +89,19 @@ async fn welcome(stream: UnixStream, peer: UCred, world: Arc<World>) -> Result<(
         Err(why) => return Ok(writer.send(&Unit::Refused(why)).await?),
     }
     let client = Client { uid: peer.uid(), pid: hello.processes.client };
+    let label = label(hello.line.as_deref());
     let dialect = Dialect { dir: world.store_dir.clone(), version: Version::OURS };
-    Session { reader, writer, hello, client, dialect, world, options: None, daemon: None }.serve().await
+    Session { reader, writer, hello, client, label, dialect, world, options: None, daemon: None }
+        .serve()
+        .await
+}
+
+/// The label in `use:LABEL`. Other lines say what may be asked, never where it runs.
+fn label(line: Option<&str>) -> Option<Label> {
+    match LineRef::parse(line?) {
+        Ok(LineRef::Use { label, .. }) => Some(label),
+        _ => None,
+    }
 }
 
 /// Why a session ended early.
@@ -132,6 +146,8 @@ struct Session {
     writer: LinkWriter,
     hello: Hello,
     client: Client,
+    /// Whom the client wants by name.
+    label: Option<Label>,
     dialect: Dialect,
     world: Arc<World>,
     /// The client's options, for the local daemon.
@@ -217,8 +233,9 @@ impl Session {
         };
         let request = RequestId(NEXT_REQUEST.fetch_add(1, Ordering::Relaxed));
         let feed = Feed::default();
-        let client = self.client;
-        self.world.tell(News::Requested { request, client, job, feed: feed.clone() }).await;
+        let (client, label) = (self.client, self.label.clone());
+        let _unheard = self.world.unheard.token();
+        self.world.tell(News::Requested { request, client, label, job, feed: feed.clone() }).await;
         let ended = self.follow(&feed).await;
         if ended.is_err() {
             self.world.tell(News::Withdrawn(request)).await;

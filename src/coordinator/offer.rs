@@ -12,6 +12,9 @@ use crate::edge::discover::machines;
 use crate::edge::files;
 use crate::nix::machines::BadEndpoint;
 
+/// For a person who looks why there is none.
+const LEFT_TO_NIX: &str = "# No builder is there: Nix builds by itself until one is.\n";
+
 /// Whether the lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writes {
@@ -47,10 +50,20 @@ impl Driver {
             return Ok(());
         }
         let lines = self.lines()?;
-        let text = install::own_file(&lines, &self.look, &self.left_to_nix());
+        let text = install::own_file(&lines, &self.look, &self.served_lines());
         write(&config.endpoint.machines_file, &text)?;
         if self.place() == Place::Section {
             self.write_section(&lines);
+        }
+        Ok(())
+    }
+
+    /// Nothing of ours is offered any more; what else stands in the file stays.
+    pub(super) fn withdraw_lines(&mut self) -> Result<(), RunError> {
+        let text = install::own_file("", &self.look, &self.served_lines());
+        write(&self.world.config().endpoint.machines_file, &text)?;
+        if self.place() == Place::Section {
+            self.write_section("");
         }
         Ok(())
     }
@@ -75,9 +88,12 @@ impl Driver {
         if self.is_all_left_to_nix() {
             return Ok(String::new());
         }
+        let now = self.now();
+        let gone = |systems: &_, features: &_| self.state.leaves_to_nix(systems, features, now);
         let lines = match config.attach {
             Attach::Endpoint => {
-                lines::lines(&config, &system, self.state.fleet().map(|(_, found, _)| found))?
+                let found = self.state.fleet().map(|(_, found, _)| found);
+                lines::lines(&config, &system, found, gone)?
             }
             Attach::Direct => {
                 let fleet = self.state.fleet();
@@ -88,11 +104,14 @@ impl Driver {
                 direct::lines(&config, &system, &fleet.collect::<Vec<_>>())?
             }
         };
+        if lines.is_empty() && config.attach == Attach::Endpoint {
+            return Ok(LEFT_TO_NIX.to_owned());
+        }
         Ok(lines.iter().map(|line| format!("{line}\n")).collect())
     }
 
     /// The lines of adopted builders that turned out to be machines for stock Nix, word for word.
-    fn left_to_nix(&self) -> Vec<&str> {
+    fn served_lines(&self) -> Vec<&str> {
         let adopted = self.look.adopted.iter().filter(|builder| {
             let name = &builder.spec.name;
             let served = self.reaches.get(name).is_some_and(|reach| reach.learned().serves_only);
@@ -109,6 +128,6 @@ impl Driver {
         let expects = !self.world.config().expect.is_empty();
         let known = self.state.fleet().next().is_some();
         let waiting = self.reaches.values().any(|reach| !reach.learned().serves_only);
-        self.look.reads_ours && !expects && !known && !waiting && !self.left_to_nix().is_empty()
+        self.look.reads_ours && !expects && !known && !waiting && !self.served_lines().is_empty()
     }
 }

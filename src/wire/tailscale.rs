@@ -16,7 +16,7 @@ use core::net::IpAddr;
 use serde::Deserialize;
 
 pub use choose::{Absence, Choice, Found, choose};
-pub use http::{BUS, Head, STATUS, get};
+pub use http::{BUS, Head, NoHttp, STATUS, get};
 pub use whois::{Whois, whois};
 
 use crate::domain::{HostKey, TailnetPath};
@@ -68,6 +68,10 @@ pub struct Node {
     pub is_sharee: bool,
     /// How packets get there; none while there are none.
     pub path: Option<TailnetPath>,
+    /// Whether anybody knows a way there yet: its relay, or itself.
+    pub has_way: bool,
+    /// Bytes that came from it.
+    pub received: u64,
     owner: String,
 }
 
@@ -117,6 +121,7 @@ struct RawNode {
     cur_addr: Loose<String>,
     relay: Loose<String>,
     active: Loose<bool>,
+    rx_bytes: Loose<u64>,
 }
 
 impl Status {
@@ -175,7 +180,9 @@ impl RawNode {
             expired: self.expired.get("Expired").map_err(bad)?,
             is_sharee: self.sharee_node.get("ShareeNode").map_err(bad)?,
             owner: self.user.get("UserID").map_err(bad)?.to_string(),
+            has_way: !direct.is_empty() || !relay.is_empty(),
             path,
+            received: self.rx_bytes.get("RxBytes").map_err(bad)?,
             dns_name,
             label,
         })

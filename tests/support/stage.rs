@@ -312,6 +312,12 @@ impl Stage {
         (status.code(), began.elapsed())
     }
 
+    /// Waits until it has ended by itself; gives its exit code.
+    pub fn coordinator_ended(&mut self) -> Option<i32> {
+        let mut child = self.coordinator.take().expect("a coordinator ran");
+        wait_for("the coordinator ends", PATIENCE, || child.try_wait().expect("our child")).code()
+    }
+
     pub fn machines_file(&self) -> PathBuf {
         self.path("run/machines")
     }

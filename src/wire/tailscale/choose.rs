@@ -28,6 +28,10 @@ pub struct Found {
     pub admission: Admission,
     /// How packets get there.
     pub path: Option<TailnetPath>,
+    /// Whether a way there is known yet. Tailscale drops what is sent before, and takes five seconds to try again.
+    pub has_way: bool,
+    /// Bytes that came from it.
+    pub received: u64,
 }
 
 /// Why a machine that is meant cannot be a builder now.
@@ -97,7 +101,8 @@ fn usable(status: &Status, node: &Node, filter: &NodeFilter, ssh: SshServer) -> 
     let address = *address.ok_or(Absence::NoAddress)?;
     let destination = filter.tag.clone().unwrap_or_else(|| status.called(node));
     let admission = Admission { source: status.called(&status.us), destination };
-    Ok(Found { name, address, host_key, admission, path: node.path.clone() })
+    let (path, has_way, received) = (node.path.clone(), node.has_way, node.received);
+    Ok(Found { name, address, host_key, admission, path, has_way, received })
 }
 
 /// No two machines have the same label, so no two have the same name.
