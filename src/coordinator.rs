@@ -5,6 +5,7 @@
 
 mod accept;
 mod attempt;
+mod complaints;
 mod configured;
 mod control;
 mod direct;

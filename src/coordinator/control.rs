@@ -12,9 +12,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{Bounds, accept};
+use super::complaints::Complaints;
 use super::orders::Order;
 use super::{News, World};
-use crate::edge::users;
+use crate::edge::{clock, users};
 use crate::wire::control::{ControlError, Conversation, Reply, Request};
 
 const BOUNDS: Bounds = Bounds { each: 32, all: 128 };
@@ -25,14 +26,17 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Answers commands until `shutdown`.
 pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: CancellationToken) {
+    let complaints = Arc::new(Complaints::default());
     let session = |stream, peer: UCred| {
-        let world = Arc::clone(&world);
+        let (world, complaints) = (Arc::clone(&world), Arc::clone(&complaints));
         async move {
             let (uid, pid) = (peer.uid(), peer.pid());
             match converse(stream, |request| answer(Arc::clone(&world), peer, request)).await {
                 Ok(()) => {}
                 Err(error @ (ControlError::TooLong(_) | ControlError::Message(_))) => {
-                    tracing::warn!(uid, pid, %error, "a client of the control socket does not keep to the protocol");
+                    if let Some(left_out) = complaints.next(clock::now()) {
+                        tracing::warn!(uid, pid, %error, left_out, "a client of the control socket does not keep to the protocol");
+                    }
                 }
                 Err(error) => tracing::debug!(uid, pid, %error, "a control connection ended"),
             }

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{Bounds, accept};
+use super::complaints::Complaints;
 use super::feed::{Ending, Feed, Told};
 use super::job::Job;
 use super::local::{ASK_AGAIN, LocalError};
@@ -44,15 +45,16 @@ pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: C
     // Each accepted build has a connection, and while one is lost and another made, two.
     let each = (2 * world.config().endpoint.max_accepted as usize).max(256);
     let bounds = Bounds { each, all: 2 * each };
+    let complaints = Arc::new(Complaints::default());
     let session = |stream, peer: UCred| {
-        let world = Arc::clone(&world);
+        let (world, complaints) = (Arc::clone(&world), Arc::clone(&complaints));
         async move {
             let Err(error) = welcome(stream, peer, world).await else { return };
             let (uid, pid) = (peer.uid(), peer.pid());
-            if error.is_nonsense() {
-                tracing::warn!(uid, pid, %error, "a client of the endpoint does not keep to the protocol");
-            } else {
+            if !error.is_nonsense() {
                 tracing::debug!(uid, pid, %error, "a client's session ended");
+            } else if let Some(left_out) = complaints.next(clock::now()) {
+                tracing::warn!(uid, pid, %error, left_out, "a client of the endpoint does not keep to the protocol");
             }
         }
     };
@@ -159,7 +161,8 @@ impl Session {
         while let Some((unit, _)) = self.reader.recv().await? {
             match unit {
                 Unit::Request(bytes) => match Request::decode(&bytes, &self.dialect) {
-                    Ok(request) => self.answer(request).await?,
+                    // On the heap: a session that waits for a request has no room for its answer.
+                    Ok(request) => Box::pin(self.answer(request)).await?,
                     // Asking again would not help, and the client must know.
                     Err(error) => {
                         self.error(&format!("muster: a malformed request: {error}")).await?;

@@ -79,18 +79,22 @@ impl LinkReader {
                 };
                 return Ok(Some((unit, fd)));
             }
-            if self.fill().await? == 0 {
+            if self.fill(most.min(READ_CHUNK)).await? == 0 {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(LinkError::Truncated) };
             }
         }
     }
 
     /// The buffer is touched only between waits, so that a wait can be given up.
-    async fn fill(&mut self) -> Result<usize, LinkError> {
+    async fn fill(&mut self, chunk: usize) -> Result<usize, LinkError> {
         loop {
+            if self.buffer.is_empty() {
+                // One that says nothing costs nothing.
+                self.buffer = Vec::new();
+            }
             self.stream.readable().await?;
             let start = self.buffer.len();
-            self.buffer.resize(start + READ_CHUNK, 0);
+            self.buffer.resize(start + chunk, 0);
             let (into, fds) = (&mut self.buffer[start..], &mut self.fds);
             let read = self.stream.try_io(Interest::READABLE, || receive(self.stream.as_fd(), into, fds));
             self.buffer.truncate(start + *read.as_ref().unwrap_or(&0));
