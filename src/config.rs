@@ -8,6 +8,7 @@ mod builder;
 mod document;
 mod load;
 mod places;
+mod source;
 mod uri;
 mod value;
 
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 pub use crate::cli::Attach;
 use crate::cli::Settings;
-use crate::domain::{BuilderSpec, Route, StoreDir, WhenEmpty};
+use crate::domain::{BuilderSpec, NodeFilter, Route, SshServer, StoreDir, WhenEmpty};
 
 pub use crate::domain::Expect;
 
@@ -92,6 +93,8 @@ pub struct Config {
     pub builders: Vec<Builder>,
     /// Where more builders are found. Where nobody named a builder or a source: the machines lines that are there.
     pub sources: Vec<Source>,
+    /// Whether builders fetch what they lack from their own substituters first. None: what nix.conf says.
+    pub builders_use_substitutes: Option<bool>,
     /// How Nix reaches the builders.
     pub attach: Attach,
     /// Nix's own configuration.
@@ -135,6 +138,25 @@ pub enum Source {
         /// How often it is run.
         interval: Duration,
     },
+    /// The machines of a tailnet.
+    Tailscale(Tailnet),
+}
+
+/// Which machines of the tailnet that this one is in are builders, and how they are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tailnet {
+    /// Which ones. Something is said.
+    pub filter: NodeFilter,
+    /// Who answers on their ssh port.
+    pub ssh: SshServer,
+    /// The user to log in as.
+    pub user: String,
+    /// The private key to log in with, where an sshd of their own answers; none = what ssh's configuration says.
+    pub key: Option<PathBuf>,
+    /// The port of that sshd; none = what ssh's configuration says.
+    pub port: Option<u16>,
+    /// tailscaled's socket; none = where it usually is.
+    pub socket: Option<PathBuf>,
 }
 
 /// The files of Nix's own configuration.
@@ -263,6 +285,8 @@ pub struct Timeouts {
     pub silent_after: Duration,
     /// Silence after which a builder's channels are cut.
     pub lost_after: Duration,
+    /// How long nothing may move on a channel on which inputs or outputs travel.
+    pub stalled_after: Duration,
     /// The first pause before a builder that is down is tried again.
     pub retry_min: Duration,
     /// The longest such pause.

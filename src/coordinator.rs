@@ -12,6 +12,7 @@ mod discovery;
 mod driver;
 mod endpoint;
 mod feed;
+mod fetch;
 #[cfg(test)]
 mod fixtures;
 mod install;
@@ -81,7 +82,7 @@ enum News {
 struct World {
     configured: configured::Configured,
     store_dir: StoreDir,
-    local: local::LocalStore,
+    local: Arc<local::LocalStore>,
     /// Where ssh's masters listen.
     ssh_sockets: Arc<SocketDir>,
     kept: kept::Kept,

@@ -14,6 +14,7 @@ pub mod keys;
 pub mod link;
 pub mod logging;
 pub mod machine;
+pub mod meter;
 pub mod pool;
 pub mod process;
 pub mod program;

@@ -352,6 +352,35 @@ fn an_outage_of_the_local_daemon_is_waited_out_and_said() {
     assert_eq!(stage.text("thing"), "thing\n");
 }
 
+/// As when a machine is switched to another configuration: its units are restarted one after the other, the builders'
+/// too. One build runs, one waits for a slot, and one for the local daemon.
+#[test]
+fn a_restart_of_every_daemon_one_after_the_other_costs_time_only() {
+    let Some(mut stage) = Stage::behind_daemon(1, 1) else { return };
+    let mut running = stage.build(&[Drv::new("running", "echo seen; sleep 2; echo $name > $out")]);
+    running.prints("seen");
+    let queued = stage.build(&[Drv::new("queued", "echo $name > $out")]);
+    wait_until("the second build is queued", PATIENCE, || stage.status().builds.len() == 2);
+    stage.kill_daemon();
+    stage.stop_coordinator(Signal::TERM);
+    stage.start_coordinator();
+    wait_until("both are asked for again", PATIENCE, || {
+        running.terminal().contains("waiting for it") && queued.terminal().contains("waiting for it")
+    });
+    stage.start_daemon();
+    let on_builder =
+        || stage.processes().into_iter().filter(|process| process.line().contains("--option builders"));
+    wait_until("the first build runs again", PATIENCE, || !stage.build_processes().is_empty());
+    on_builder().for_each(|process| proc::signal(process.pid, Signal::TERM));
+    for client in [running, queued] {
+        client.wait().succeeds().says_once(&["lost the coordinator"]);
+    }
+    assert_eq!(
+        (stage.text("running"), stage.text("queued")),
+        ("running\n".to_owned(), "queued\n".to_owned())
+    );
+}
+
 /// It shakes hands and dies over the first question, as often as anybody asks, for a while.
 #[test]
 fn a_local_daemon_that_dies_again_and_again_while_a_build_is_prepared_costs_time_only() {

@@ -47,4 +47,4 @@ def script(far: Machine, gate: Machine, b1: Machine, b2: Machine) -> None:
 
     with subtest("a user who is not allowed is told who is"):
         said = gate.fail(f"runuser -u alice -- nix-store --store 'ssh-ng://localhost?remote-program={MUSTER}' --check-validity {path} 2>&1")
-        print(said)
+        assert "user 1001 may not use this endpoint, only 0, 1002 may" in said, said

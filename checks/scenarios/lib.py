@@ -135,6 +135,9 @@ def ask(muster: Path, *words: str) -> tuple[int, str]:
 
 
 HERE = "cat /labhost >$out"
+# A build that goes on once the scenario opens the gate of the builder; for a builder whose `nix_conf` has GATE.
+AT_GATE = "until [ -e /gate/open ]; do sleep 0.2; done"
+GATE = {"extra-sandbox-paths": "/gate=/srv/gate"}
 _salt = secrets.token_hex(6)
 _numbers = itertools.count()
 
@@ -201,6 +204,15 @@ def has_path(machine: Machine, path: str, store: str = "auto") -> bool:
 def processes(machine: Machine, words: str) -> int:
     """How many processes of that machine, builds in sandboxes included, have these words in their command line."""
     return int(machine.succeed(f"pgrep -fc '[{words[0]}]{words[1:]}' || true"))
+
+
+def close_gate(builder: Machine) -> None:
+    """Builds wait there, see AT_GATE. It must have been closed before a build can wait for it to open."""
+    builder.succeed("mkdir -p /srv/gate && rm -f /srv/gate/open")
+
+
+def open_gate(builder: Machine) -> None:
+    builder.succeed("touch /srv/gate/open")
 
 
 class Wiretap:

@@ -18,20 +18,19 @@ class Tailnet:
         control.wait_for_unit("headscale")
         control.succeed("headscale users create ci")
 
-    def join(self, *machines: Machine, tag: str = "tag:nix-builder", ssh: bool = True, hostname: str = "", wait: bool = True) -> list[Background]:
-        """Brings machines into it side by side."""
-        joining = [self._begin(machine, tag, ssh, hostname or machine.name) for machine in machines]
+    def join(self, *machines: Machine, tag: str = "tag:nix-builder", tags: Mapping[str, str] = {}, wait: bool = True) -> list[Background]:
+        """Brings machines into it side by side; `tags` are of those that have another one than all."""
+        joining = [self._begin(machine, tags.get(machine.name, tag)) for machine in machines]
         if wait:
             for one in joining:
                 one.succeed(30)
         return joining
 
-    def _begin(self, machine: Machine, tag: str, ssh: bool, hostname: str) -> Background:
+    def _begin(self, machine: Machine, tag: str) -> Background:
         key = f"/tmp/key-{machine.name}"
-        owner = f"--tags {tag}" if tag else "--user 1"
-        write(machine, key, self.control.succeed(f"headscale preauthkeys create --ephemeral {owner}").strip())
+        write(machine, key, self.control.succeed(f"headscale preauthkeys create --ephemeral --tags {tag}").strip())
         return machine.spawn(
-            f"tailscale up --login-server $(cat /etc/lab/tailnet-url) --auth-key file:{key} --hostname {hostname} {'--ssh' if ssh else ''} "
+            f"tailscale up --login-server $(cat /etc/lab/tailnet-url) --auth-key file:{key} --hostname {machine.name} --ssh "
             "--accept-dns=false --netfilter-mode=off --timeout 20s"
         )
 
@@ -47,6 +46,11 @@ def peers(machine: Machine) -> list[dict[str, Any]]:
     return list((json.loads(machine.succeed("tailscale status --json"))["Peer"] or {}).values())
 
 
-def address(machine: Machine) -> str:
-    """Its address in the tailnet."""
-    return machine.succeed("tailscale ip -4").strip()
+def received_from(machine: Machine, other: str) -> int:
+    """Bytes that the machine has got from the other one by the tailnet."""
+    return sum(peer["RxBytes"] for peer in peers(machine) if peer["HostName"] == other)
+
+
+def by_tag(tag: str = "tag:nix-builder") -> str:
+    """A configuration whose builders are the machines with that tag, and where builds wait here, not in Nix."""
+    return f'[[source]]\ntailscale = {{ tag = "{tag}" }}\n[endpoint]\nlocal = "never"\n'

@@ -6,8 +6,7 @@ from lib import Coordinator, Machine, derivation, start_all, start_build, subtes
 
 needs = ("uri:ssh-ng://remotebuild@b1",)
 nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder"}, "b2": {"role": "builder"}}
-# More losses than a derivation may suffer that kills its builders.
-PULLS = 3
+PULLS = 2
 CONFIG = """
 [timeouts]
 probe_timeout = "4s"
@@ -38,3 +37,5 @@ def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:
     with subtest("the build succeeds, and both builders are healthy"):
         build.succeed(30)
         coordinator.wait_for_health("healthy", "b1", "b2")
+        rows = coordinator.status()["builders"]
+        assert all(row["lost"] == 0 for row in rows), rows

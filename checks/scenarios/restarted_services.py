@@ -15,7 +15,7 @@ def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:
     coordinator = Coordinator(localmachine)
     coordinator.start(QUICK, builders=[uri("b1"), uri("b2")])
 
-    def survives(fault: Callable[[Machine], None], repair: Callable[[Machine], object], runs: int) -> None:
+    def survives(fault: Callable[[Machine], object], repair: Callable[[Machine], object], runs: int) -> None:
         """A build whose builder suffers the fault succeeds after so many runs, and the builder works again once repaired."""
         coordinator.wait_for_health("healthy", "b1", "b2")
         build = start_build(localmachine, derivation("victim", "cat /labhost >$out; echo begun; sleep 2"))
@@ -38,14 +38,14 @@ def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:
         survives(stop_sshd, lambda victim: victim.systemctl("start sshd"), runs=2)
 
     with subtest("sshd restarts, which leaves its connections alone"):
-        survives(lambda victim: victim.succeed("/run/lab/service restart sshd") and None, lambda _: None, runs=1)
+        survives(lambda victim: victim.succeed("/run/lab/service restart sshd"), lambda _: None, runs=1)
 
     with subtest("nix-daemon and all its workers are killed"):
         survives(
-            lambda victim: victim.succeed("pkill -KILL nix-daemon; rm -f /nix/var/nix/daemon-socket/socket") and None,
+            lambda victim: victim.succeed("pkill -KILL nix-daemon; rm -f /nix/var/nix/daemon-socket/socket"),
             lambda victim: victim.systemctl("start nix-daemon"),
             runs=2,
         )
 
     with subtest("nix-daemon restarts, which leaves its workers alone"):
-        survives(lambda victim: victim.succeed("/run/lab/service restart nix-daemon") and None, lambda _: None, runs=1)
+        survives(lambda victim: victim.succeed("/run/lab/service restart nix-daemon"), lambda _: None, runs=1)

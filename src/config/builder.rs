@@ -74,7 +74,7 @@ fn add_keys(uri: &mut BuilderUri, key: Option<PathBuf>, host_key: Option<HostKey
     Ok(())
 }
 
-fn ssh_key(value: &toml::de::DeValue<'_>) -> Result<PathBuf, String> {
+pub(super) fn ssh_key(value: &toml::de::DeValue<'_>) -> Result<PathBuf, String> {
     let path = value::path(value)?;
     if uri::ssh::can_hold(&path) {
         Ok(path)

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::document::{Section, Source};
 use super::{
     AllowedGroup, AllowedUser, Attach, Config, ConfigError, Control, Endpoint, Environment, Expect, Limits,
-    LocalMachine, LocalStore, LookAhead, Place, Source as BuilderSource, Timeouts, builder, places, value,
+    LocalMachine, LocalStore, LookAhead, Place, Timeouts, builder, places, source, value,
 };
 use crate::cli::Settings;
 use crate::domain::{Feature, Glob, Label, Route, StoreDir, System, WhenEmpty};
@@ -36,7 +36,8 @@ pub(super) fn load(
     let expect: Vec<_> = expect.into_iter().map(expected).collect::<Result<_, _>>()?;
     let routes = top.sections("route", "[[route]]")?;
     let routes: Vec<_> = routes.into_iter().map(route).collect::<Result<_, _>>()?;
-    let sources = sources(&mut top, builders.is_empty() && expect.is_empty())?;
+    let sources = source::sources(&mut top, builders.is_empty() && expect.is_empty())?;
+    let builders_use_substitutes = top.take("builders_use_substitutes", value::flag)?;
     let attach = top.take_or("attach", Attach::Endpoint, attach)?;
     let endpoint = endpoint(top.section("endpoint", "[endpoint]")?, environment, &runtime_dir)?;
     let fallback = places::system_control(typed.places.runtime_dir.as_deref(), environment);
@@ -54,6 +55,7 @@ pub(super) fn load(
         store_dir,
         builders,
         sources,
+        builders_use_substitutes,
         attach: typed.attach.unwrap_or(attach),
         nix: places::nix_files(typed.nix.nix_conf_dir.as_deref(), environment),
         ssh_options: ssh_options(environment)?,
@@ -98,34 +100,6 @@ fn route(mut section: Section<'_>) -> Result<Route, ConfigError> {
     let labels = section.take_needed("labels", value::some_words(Label::parse))?;
     section.finish()?;
     Ok(Route { pname, system, feature, labels })
-}
-
-/// The sources that are named; where nobody named anything, the machines lines that Nix has already.
-fn sources(top: &mut Section<'_>, nothing_named: bool) -> Result<Vec<BuilderSource>, ConfigError> {
-    let sections = top.sections("source", "[[source]]")?;
-    let sources: Vec<_> = sections.into_iter().map(source).collect::<Result<_, _>>()?;
-    Ok(if sources.is_empty() && nothing_named { vec![BuilderSource::Machines] } else { sources })
-}
-
-fn source(mut section: Section<'_>) -> Result<BuilderSource, ConfigError> {
-    const INTERVAL: Duration = Duration::from_secs(30);
-    let machines = section.take_or("machines", false, value::flag)?;
-    let exec = section.take("exec", value::command)?;
-    let interval = section.take("interval", value::duration)?;
-    let source = match (machines, exec, interval) {
-        (true, None, None) => BuilderSource::Machines,
-        (true, None, Some(_)) => {
-            return Err(section.error("`interval` is for `exec`: changes of machines files are noticed"));
-        }
-        (false, Some(command), interval) => {
-            BuilderSource::Exec { command, interval: interval.unwrap_or(INTERVAL) }
-        }
-        _ => {
-            return Err(section.error("say either `machines = true` or `exec = [\"command\", \"argument\"]`"));
-        }
-    };
-    section.finish()?;
-    Ok(source)
 }
 
 fn attach(value: &DeValue<'_>) -> Result<Attach, String> {
@@ -208,6 +182,7 @@ fn timeouts(mut section: Section<'_>) -> Result<Timeouts, ConfigError> {
         ping_every: take("ping_every", 3)?,
         silent_after: take("silent_after", 10)?,
         lost_after: take("lost_after", 60)?,
+        stalled_after: take("stalled_after", 60)?,
         retry_min: take("retry_min", 1)?,
         retry_max: take("retry_max", 60)?,
         stop: take("stop_timeout", 600)?,

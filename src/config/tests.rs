@@ -44,9 +44,9 @@ fn an_unknown_key_is_named_with_its_line_and_the_keys_there_are() {
     );
     refused(
         "[controll]\n",
-        "1: unknown key `controll` in the top section; known: local_store, nix_daemon, store_dir, builder, expect, route, source, attach, endpoint, control, timeouts, limits",
+        "1: unknown key `controll` in the top section; known: local_store, nix_daemon, store_dir, builder, expect, route, source, builders_use_substitutes, attach, endpoint, control, timeouts, limits",
     );
-    refused("[control]\ngroups = 'x'\n", "2: unknown key `groups` in [control]; known: socket, group");
+    refused("[control]\ngruop = 'x'\n", "2: unknown key `gruop` in [control]; known: socket, group");
 }
 
 #[test]
@@ -292,6 +292,39 @@ fn more_slots_than_nix_will_ever_fill_are_warned_of() {
     assert_eq!(load("").expect("good").warnings, [""; 0]);
 }
 
+#[test]
+fn a_tailnet_is_a_source_once_it_is_said_which_of_its_machines() {
+    let source = |words: &str| {
+        load(&format!("[[source]]\ntailscale = {{ {words} }}\n")).map(|config| match &*config.sources {
+            [Source::Tailscale(tailnet)] => tailnet.clone(),
+            other => panic!("{other:?}"),
+        })
+    };
+    let tagged = source("tag = 'tag:nix-builder'").expect("good");
+    assert_eq!((tagged.user.as_str(), tagged.ssh, tagged.socket), ("root", SshServer::Tailscale, None));
+    let named = source(
+        "prefix = 'b', names = ['b1', 'b-24.04'], ssh = 'sshd', port = 2222, key = '/k', user = 'eva'",
+    );
+    let named = named.expect("good");
+    assert_eq!((named.port, named.filter.names.map(|names| names.len())), (Some(2222), Some(2)));
+    let wrong = |words: &str, expected: &str| {
+        let error = source(words).expect_err(words);
+        assert!(error.contains(expected), "{words}: {error}");
+    };
+    wrong("", "say which machines");
+    wrong("user = 'root'", "say which machines");
+    wrong("tag = 'nix-builder'", "expected a tag such as");
+    wrong("tag = 'tag:a b'", "expected a tag such as");
+    wrong("names = []", "not empty");
+    wrong("tag = 'tag:x', user = '-oProxyCommand=x'", "is no user's name");
+    wrong("tag = 'tag:x', ssh = 'dropbear'", r#"expected "tailscale" or "sshd""#);
+    wrong("tag = 'tag:x', key = '/k'", "go with `ssh = \"sshd\"`");
+    wrong("tag = 'tag:x', port = 0", "from 1 to 65535");
+    wrong("tag = 'tag:x', tags = []", "unknown key `tags`");
+    let both = load("[[source]]\nmachines = true\ntailscale = { tag = 'tag:x' }").expect_err("two");
+    assert!(both.contains("say one of"), "{both}");
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_breaks_the_loader(text in "([a-z_]{1,8} = ['\"0-9a-z/:\\[\\]-]{0,12}\n|\\[{1,2}[a-z]{1,8}\\]{1,2}\n|\\PC{0,9}){0,6}") {
@@ -312,6 +345,7 @@ fn known_keys() -> BTreeMap<&'static str, Vec<String>> {
         ("[[expect]]", ask("[[expect]]\nsystems = ['a']")),
         ("[[route]]", ask("[[route]]\nlabels = ['a']")),
         ("[[source]]", ask("[[source]]\nmachines = true")),
+        ("[source.tailscale]", ask("[[source]]\n[source.tailscale]\ntag = 'tag:x'")),
         ("[endpoint]", ask("[endpoint]")),
         ("[control]", ask("[control]")),
         ("[timeouts]", ask("[timeouts]")),
@@ -354,7 +388,7 @@ fn the_documented_defaults_are_the_defaults() {
             rows.map(|(key, default)| format!("{key} = {}", default.trim_matches('`'))).collect();
         match title {
             "top section" => file = format!("{}\n{file}", rows.join("\n")),
-            "[[builder]]" | "[[expect]]" | "[[route]]" | "[[source]]" => {}
+            "[[builder]]" | "[[expect]]" | "[[route]]" | "[[source]]" | "[source.tailscale]" => {}
             _ => file.push_str(&format!("{title}\n{}\n", rows.join("\n"))),
         }
     }

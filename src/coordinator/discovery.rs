@@ -13,8 +13,8 @@ use super::{News, install, sources};
 use crate::config::Builder;
 use crate::domain::BuilderName;
 use crate::edge::discover::{Rank, Report};
-use crate::policy::Event;
 use crate::policy::snapshot::{BuilderRow, HealthWord};
+use crate::policy::{Event, Snapshot};
 
 impl Driver {
     /// Takes in the builders that are named, and starts the sources of all others.
@@ -37,6 +37,9 @@ impl Driver {
             Report::Failed(rank) => {
                 self.awaited.remove(&rank);
             }
+            Report::Paths(rank, paths) => {
+                self.paths.insert(rank, paths);
+            }
             Report::Nix(look) => {
                 let before = self.place();
                 self.undone |= self.look.reads_ours;
@@ -48,6 +51,16 @@ impl Driver {
             }
         }
         self.write_if_settled()
+    }
+
+    /// The state as people see it.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.state.snapshot(self.now());
+        for row in &mut snapshot.builders {
+            let path = self.paths.values().find_map(|paths| paths.get(&row.name));
+            row.path = path.map(ToString::to_string);
+        }
+        snapshot
     }
 
     /// Where the lines go.

@@ -1,6 +1,6 @@
 //! The loop that owns the state, and the tasks that carry out what it orders.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use super::reach::Reach;
 use super::roster::Roster;
 use super::{News, World, control, endpoint, probe, sources, transport};
 use crate::config::{Builder, Config, NOTICE};
-use crate::domain::{AttemptId, BuilderName, RequestId, Time, WhenEmpty};
+use crate::domain::{AttemptId, BuilderName, RequestId, TailnetPath, Time, WhenEmpty};
 use crate::edge::discover::Rank;
 use crate::edge::discover::machines::{self, Look};
 use crate::edge::pool::Pool;
@@ -97,7 +97,9 @@ impl World {
         let ssh_sockets = SocketDir::below(&config.runtime_dir)
             .map_err(|why| RunError::File { path: config.runtime_dir.join("ssh"), why })?;
         let (kept, reaches) = Default::default();
-        let (local, ssh_sockets) = (LocalStore::new(pool, config.timeouts.reconnect), Arc::new(ssh_sockets));
+        let unheard = TaskTracker::new();
+        let local = Arc::new(LocalStore::new(pool, config.timeouts.reconnect));
+        let ssh_sockets = Arc::new(ssh_sockets);
         let world = Self {
             configured: Configured::new(config),
             store_dir,
@@ -106,7 +108,7 @@ impl World {
             kept,
             reaches,
             tracker,
-            unheard: TaskTracker::new(),
+            unheard,
             news,
         };
         Ok(Arc::new(world))
@@ -147,6 +149,8 @@ pub(super) struct Driver {
     pub(super) reporting: BTreeSet<Rank>,
     /// Sources that have not told anything yet.
     pub(super) awaited: BTreeSet<Rank>,
+    /// How packets get to the builders of each source that knows.
+    pub(super) paths: BTreeMap<Rank, BTreeMap<BuilderName, TailnetPath>>,
     /// What Nix's own files say.
     pub(super) look: Look,
     /// Whether Nix has read our machines file before.
@@ -175,6 +179,7 @@ impl Driver {
             sources: CancellationToken::new(),
             reporting: BTreeSet::new(),
             awaited: BTreeSet::new(),
+            paths: BTreeMap::new(),
             look,
             undone: false,
             last_trouble: None,

@@ -29,7 +29,7 @@ use crate::nix::logs::LogMessage;
 use crate::nix::machines::LineRef;
 use crate::nix::ops::{Op, Reply, Request, Stream};
 use crate::nix::wire::{self, Dialect, ProtocolError};
-use crate::wire::link::{DATA_CHUNK, Hello, MAX_HELLO, Unit, VERSION, Welcome, agree};
+use crate::wire::link::{DATA_CHUNK, Hello, MAX_HELLO, Unit, Welcome, agree};
 
 static NEXT_REQUEST: AtomicU64 = AtomicU64::new(1);
 
@@ -62,12 +62,14 @@ pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: C
 /// Exchanges hellos, then serves. Whoever may not come in is not listened to.
 async fn welcome(stream: UnixStream, peer: UCred, world: Arc<World>) -> Result<(), SessionError> {
     let (mut reader, mut writer) = split(stream);
-    if !world.config().allowed.contains(&peer.uid()) {
+    let config = world.config();
+    if !config.allowed.contains(&peer.uid()) {
+        let allowed: Vec<_> = config.allowed.iter().map(u32::to_string).collect();
         let text = format!(
-            "user {} may not use this endpoint: only root and user {} may; to let it in, and trust it like root, name \
-             it in endpoint.allow of the configuration",
+            "user {} may not use this endpoint, only {} may; to let it in, and trust it like root, name it in \
+             endpoint.allow of the configuration",
             peer.uid(),
-            rustix::process::geteuid().as_raw()
+            allowed.join(", ")
         );
         writer.send(&Unit::Refused(text)).await?;
         // Closed at once, it would fail to send its hello and never read the answer.
@@ -80,10 +82,10 @@ async fn welcome(stream: UnixStream, peer: UCred, world: Arc<World>) -> Result<(
         Ok(Err(error)) => return Err(error.into()),
         Ok(Ok(None)) | Err(_) => return Err(SessionError::NoHello),
     };
-    if let Err(why) = agree(&hello) {
-        return Ok(writer.send(&Unit::Refused(why)).await?);
+    match agree(&hello) {
+        Ok(version) => writer.send(&Unit::Welcome(Welcome { version })).await?,
+        Err(why) => return Ok(writer.send(&Unit::Refused(why)).await?),
     }
-    writer.send(&Unit::Welcome(Welcome { version: VERSION.min(hello.version) })).await?;
     let client = Client { uid: peer.uid(), pid: hello.processes.client };
     let label = label(hello.line.as_deref());
     let dialect = Dialect { dir: world.store_dir.clone(), version: Version::OURS };

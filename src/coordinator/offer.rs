@@ -50,7 +50,7 @@ impl Driver {
             return Ok(());
         }
         let lines = self.lines()?;
-        let text = install::own_file(&lines, &self.look, &self.left_to_nix());
+        let text = install::own_file(&lines, &self.look, &self.served_lines());
         write(&config.endpoint.machines_file, &text)?;
         if self.place() == Place::Section {
             self.write_section(&lines);
@@ -60,8 +60,10 @@ impl Driver {
 
     /// Nothing of ours is offered any more; what else stands in the file stays.
     pub(super) fn withdraw_lines(&mut self) -> Result<(), RunError> {
-        let text = install::own_file("", &self.look, &self.left_to_nix());
-        write(&self.world.config().endpoint.machines_file, &text)?;
+        write(
+            &self.world.config().endpoint.machines_file,
+            &install::own_file("", &self.look, &self.served_lines()),
+        )?;
         if self.place() == Place::Section {
             self.write_section("");
         }
@@ -111,7 +113,7 @@ impl Driver {
     }
 
     /// The lines of adopted builders that turned out to be machines for stock Nix, word for word.
-    fn left_to_nix(&self) -> Vec<&str> {
+    fn served_lines(&self) -> Vec<&str> {
         let adopted = self.look.adopted.iter().filter(|builder| {
             let name = &builder.spec.name;
             let served = self.reaches.get(name).is_some_and(|reach| reach.learned().serves_only);
@@ -128,6 +130,6 @@ impl Driver {
         let expects = !self.world.config().expect.is_empty();
         let known = self.state.fleet().next().is_some();
         let waiting = self.reaches.values().any(|reach| !reach.learned().serves_only);
-        self.look.reads_ours && !expects && !known && !waiting && !self.left_to_nix().is_empty()
+        self.look.reads_ours && !expects && !known && !waiting && !self.served_lines().is_empty()
     }
 }

@@ -22,7 +22,7 @@ impl Driver {
     pub(super) fn ordered(&mut self, order: Order) -> Result<(), RunError> {
         let Order { request, by, reply } = order;
         let answer = match request {
-            Request::Status => Ok(Reply::Status { status: self.state.snapshot(self.now()) }),
+            Request::Status => Ok(Reply::Status { status: self.snapshot() }),
             Request::Why { name } => Ok(Reply::Why { why: self.state.why(&name, self.now()) }),
             Request::Drain { builders } => self.drain(&builders, Some(by))?,
             Request::Undrain { builders } => self.drain(&builders, None)?,

@@ -14,6 +14,7 @@ use super::{News, World};
 use crate::config::Attach;
 use crate::domain::{Capabilities, Slots, System};
 use crate::edge::channel::Transport;
+use crate::edge::clock;
 use crate::policy::Event;
 
 /// Asks a builder what it can do, and reports it.
@@ -26,9 +27,17 @@ pub(super) async fn probe(reach: Arc<Reach>, world: Arc<World>) {
         reach.transport().doubt();
         Err(no_answer(limit))
     });
+    let is_well = found.is_ok();
     world.tell(News::Event(Event::Probed(reach.name().clone(), found))).await;
     if reach.learned() != before {
         world.tell(News::Learned).await;
+    }
+    if is_well
+        && config.attach == Attach::Endpoint
+        && let Transport::Ssh(..) = reach.transport()
+    {
+        // The first inputs shall not wait for a second login. Where this fails, they will say why.
+        let _ = reach.pools().bulk.checkout().await;
     }
 }
 
@@ -37,7 +46,10 @@ pub(super) async fn ping(reach: Arc<Reach>, world: Arc<World>) {
     let limit = world.config().timeouts.silent_after;
     let asked = async {
         let mut daemon = reach.pools().control.checkout().await.map_err(|error| error.to_string())?;
-        daemon.query_valid_paths(&[], false).await.map_err(|error| error.to_string())
+        let began = clock::now();
+        let answered = daemon.query_valid_paths(&[], false).await.map_err(|error| error.to_string());
+        reach.answered_after(began.elapsed());
+        answered
     };
     let answered = match timeout(limit, asked).await {
         Ok(answered) => answered.map(|_| ()),

@@ -32,9 +32,18 @@ pub(super) fn start(world: &Arc<World>, shutdown: &CancellationToken) -> BTreeSe
     }
     spawn(world, shutdown, discover::watch_machines(source, tell(world)));
     for (number, source) in world.config().sources.iter().enumerate() {
-        let Source::Exec { command, interval } = source else { continue };
-        reporting.insert(Rank::Exec(number));
-        spawn(world, shutdown, discover::watch_command(number, command.clone(), *interval, tell(world)));
+        match source {
+            Source::Machines => {}
+            Source::Exec { command, interval } => {
+                reporting.insert(Rank::Exec(number));
+                let watch = discover::watch_command(number, command.clone(), *interval, tell(world));
+                spawn(world, shutdown, watch);
+            }
+            Source::Tailscale(tailnet) => {
+                reporting.insert(Rank::Tailscale(number));
+                spawn(world, shutdown, discover::watch_tailnet(number, tailnet.clone(), tell(world)));
+            }
+        }
     }
     reporting
 }

@@ -40,6 +40,8 @@ pub enum Outcome {
     Unreachable,
     /// Whoever listens hangs up before a word is said.
     Closed,
+    /// Its server turns our address away for a while, since logins from it have failed.
+    Penalized,
     /// Nobody vouches for its key.
     UnknownHostKey,
     /// It has another key than the known one.
@@ -101,6 +103,9 @@ impl Attempt {
     }
 }
 
+/// What sshd says instead of a greeting while it punishes an address (`PerSourcePenalties`, since OpenSSH 9.8).
+pub const PENALTY: &str = "Not allowed at this time";
+
 /// Whether these words mean that we are in, while ssh still runs.
 pub fn is_in(said: &str) -> bool {
     said.contains("Authenticated to ")
@@ -135,6 +140,9 @@ const WORDS: &[(&str, Outcome)] = &[
 fn outcome(said: &str) -> Outcome {
     if is_in(said) {
         return Outcome::LoggedIn;
+    }
+    if said.contains(PENALTY) {
+        return Outcome::Penalized;
     }
     if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
         return Outcome::ChangedHostKey { known: offending(said) };

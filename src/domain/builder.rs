@@ -86,6 +86,21 @@ pub struct BuilderSpec {
     pub labels: BTreeSet<Label>,
 }
 
+impl BuilderSpec {
+    /// One of which nothing is said but its name.
+    pub fn named(name: BuilderName) -> Self {
+        Self {
+            name,
+            systems: None,
+            features: None,
+            mandatory: BTreeSet::new(),
+            slots: None,
+            speed_factor: None,
+            labels: BTreeSet::new(),
+        }
+    }
+}
+
 /// What a probe found true of a builder, the user's own values already laid over it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Capabilities {

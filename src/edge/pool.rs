@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::channel::{Behind, OpenError, Reader, Transport, Writer};
+use super::meter::Meter;
 use crate::domain::StoreDir;
 use crate::nix::client::{self, Client};
 use crate::nix::handshake::{HandshakeError, Version};
@@ -88,6 +89,7 @@ struct Entry {
     // Before `behind`: its pipes must be closed when a child is waited for.
     daemon: Daemon,
     behind: Option<Behind>,
+    meter: Meter,
     opened: Instant,
 }
 
@@ -153,21 +155,21 @@ impl Pool {
 
     async fn open(&self, version: Version) -> Result<Entry, CheckoutError> {
         let channel = self.transport.open(&self.tracker).await?;
-        let behind = channel.behind;
-        let mut daemon =
-            match Client::handshake_at(version, channel.reader, channel.writer, self.store_dir.clone()).await
-            {
-                Ok(daemon) => daemon,
-                Err(error) => {
-                    let said = match &behind {
-                        Some(behind) => behind.settled(LAST_WORDS).await,
-                        None => String::new(),
-                    };
-                    return Err(CheckoutError::Handshake { error, said });
-                }
-            };
+        let (behind, meter) = (channel.behind, Meter::default());
+        let reader: Reader = Box::new(meter.on(channel.reader));
+        let writer: Writer = Box::new(meter.on(channel.writer));
+        let mut daemon = match Client::handshake_at(version, reader, writer, self.store_dir.clone()).await {
+            Ok(daemon) => daemon,
+            Err(error) => {
+                let said = match &behind {
+                    Some(behind) => behind.settled(LAST_WORDS).await,
+                    None => String::new(),
+                };
+                return Err(CheckoutError::Handshake { error, said });
+            }
+        };
         daemon.set_options(&options()).await?;
-        Ok(Entry { daemon, behind, opened: Instant::now() })
+        Ok(Entry { daemon, behind, meter, opened: Instant::now() })
     }
 
     fn lease(self: &Arc<Self>, entry: Entry) -> Lease {
@@ -211,6 +213,11 @@ impl Lease {
     /// The last words of the program behind the channel; empty where it said nothing.
     pub fn last_words(&self) -> String {
         self.entry().behind.as_ref().map(Behind::last_words).unwrap_or_default()
+    }
+
+    /// Counts what moves on the channel.
+    pub fn meter(&self) -> Meter {
+        self.entry().meter.clone()
     }
 
     /// The two streams, and the child behind them, which lives as long as it is kept.

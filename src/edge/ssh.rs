@@ -9,11 +9,13 @@
 //! | `mux` | sessions and forwards over it |
 //! | `serve` | whether the older protocol is spoken there |
 //! | `trouble` | what ssh said, as an error |
+//! | `admission` | the same of Tailscale's ssh server |
 //!
 //! Each builder has two lanes, so that a large upload never stands in the way of a build's log. A lane is one master,
-//! and more of them once it carries as many sessions as a server allows. Masters are connected one after the other,
+//! and more of them while it carries as many sessions as a server allows. Masters are connected one after the other,
 //! die with us however we die, and are never the user's own. Deliberately absent: a connection without a master.
 
+mod admission;
 pub(in crate::edge) mod command;
 mod config;
 mod dir;
@@ -48,6 +50,8 @@ use mux::MuxError;
 const SESSIONS: u32 = 8;
 /// What one master carries of forwarded channels; nothing in ssh bounds them.
 const FORWARDS: u32 = 256;
+/// A lane's further connections end when nothing has run over them for this long.
+const SPARE: Duration = Duration::from_secs(60);
 /// How often another master is tried where one refuses a session.
 const TRIES: u32 = 4;
 
@@ -252,7 +256,11 @@ impl Host {
             Ok((master, settings)) => {
                 *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
                 let seat = Seat::new(Arc::clone(&master));
-                self.masters().push((lane, master));
+                let mut masters = self.masters();
+                if masters.iter().any(|(its, _)| *its == lane) {
+                    self.tracker.spawn(master.end_when_idle(SPARE));
+                }
+                masters.push((lane, master));
                 Ok(seat)
             }
             Err(error) => {

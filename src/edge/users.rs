@@ -26,6 +26,18 @@ pub fn allowed(named: &BTreeSet<AllowedUser>) -> BTreeSet<u32> {
     uids
 }
 
+/// Our own home, as `/etc/passwd` says it.
+pub fn home() -> Option<PathBuf> {
+    let passwd = fs::read_to_string("/etc/passwd").ok()?;
+    home_of(&passwd, rustix::process::geteuid().as_raw())
+}
+
+fn home_of(passwd: &str, uid: u32) -> Option<PathBuf> {
+    let mut users = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let user = users.find(|fields| fields.get(2).and_then(|field| field.parse().ok()) == Some(uid))?;
+    user.get(5).map(PathBuf::from).filter(|home| home.is_absolute())
+}
+
 /// Whether somebody may drain, cancel and stop: root, ourselves, and who is in the group.
 pub fn may_control(uid: u32, gid: u32, group: Option<&AllowedGroup>) -> bool {
     let ours = [0, rustix::process::geteuid().as_raw()].contains(&uid);
@@ -72,18 +84,6 @@ fn name_in(passwd: &str, uid: u32) -> Option<String> {
     users
         .find(|fields| fields.get(2).and_then(|n| n.parse().ok()) == Some(uid))
         .map(|fields| fields[0].to_owned())
-}
-
-/// Our own home, as `/etc/passwd` says it.
-pub fn home() -> Option<PathBuf> {
-    let passwd = fs::read_to_string("/etc/passwd").ok()?;
-    home_of(&passwd, rustix::process::geteuid().as_raw())
-}
-
-fn home_of(passwd: &str, uid: u32) -> Option<PathBuf> {
-    let mut users = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let user = users.find(|fields| fields.get(2).and_then(|field| field.parse().ok()) == Some(uid))?;
-    user.get(5).map(PathBuf::from).filter(|home| home.is_absolute())
 }
 
 fn uid_of(passwd: &str, name: &str) -> Option<u32> {

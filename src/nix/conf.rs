@@ -68,6 +68,11 @@ impl Conf {
         self.get("max-jobs").is_none_or(|value| value.text.parse() != Ok(0))
     }
 
+    /// Whether builders substitute what they can before inputs are sent to them. Nix's default is no.
+    pub fn builders_use_substitutes(&self) -> bool {
+        self.get("builders-use-substitutes").is_some_and(|value| value.text == "true")
+    }
+
     /// A number that is 0 unless a file says otherwise.
     pub fn number(&self, name: &str) -> u64 {
         self.get(name).and_then(|value| value.text.parse().ok()).unwrap_or(0)
@@ -179,6 +184,13 @@ mod tests {
         assert_eq!([place("a"), place("b")], ["/etc/nix/more.conf:1", "/etc/nix/nix.conf:4"]);
         assert_eq!(conf.files, ["/etc/nix/nix.conf", "/etc/nix/more.conf", "/none"]);
         assert_eq!(conf.problems.len(), 1, "it includes itself: {:?}", conf.problems);
+    }
+
+    #[test]
+    fn builders_substitute_only_where_that_is_said() {
+        for (text, expected) in [("", false), ("builders-use-substitutes = true", true)] {
+            assert_eq!(read(&[("/n", text)]).builders_use_substitutes(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -216,7 +216,8 @@ impl State {
         match outcome {
             AttemptOutcome::LocalError { message, .. } if failure::local_disk_is_full(message) => {
                 format!(
-                    "the disk of the coordinator's machine is full, so {drv} cannot be brought home: {message}"
+                    "the disk of the coordinator's machine is full, so {drv} cannot be brought home: {message}; free some, \
+                     or name another place in limits.spool_dir of its configuration"
                 )
             }
             AttemptOutcome::Lost { .. } => {
@@ -284,10 +285,33 @@ fn what_befell(builder: &BuilderName, outcome: &AttemptOutcome) -> String {
 /// Foreign words as a part of one line.
 pub(super) fn one_line(words: &str) -> String {
     const LONGEST: usize = 300;
-    let flat: Vec<_> = words.split_whitespace().collect();
+    let plain = without_colours(words);
+    let flat: Vec<_> = plain.split_whitespace().collect();
     let flat: String = flat.join(" ").chars().filter(|c| !c.is_control()).collect();
     match flat.char_indices().nth(LONGEST) {
         Some((at, _)) => format!("{}...", &flat[..at]),
         None => flat,
+    }
+}
+
+/// Without the terminal's control sequences, of which Nix's own words are full.
+fn without_colours(words: &str) -> String {
+    let mut parts = words.split("\x1b[");
+    let first = parts.next().unwrap_or_default();
+    let end_of_sequence = |c: char| ('@'..='~').contains(&c);
+    let rest = parts.map(|part| part.split_once(end_of_sequence).map_or("", |(_, rest)| rest));
+    std::iter::once(first).chain(rest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_builders_words_become_one_plain_line() {
+        let check = |words: &str, expected: &str| assert_eq!(one_line(words), expected);
+        check("\x1b[31;1merror:\x1b[0m no\n  space\x07", "error: no space");
+        check("cut off \x1b[31;1", "cut off");
+        check(&"x".repeat(301), &format!("{}...", "x".repeat(300)));
     }
 }

@@ -73,6 +73,9 @@ pub struct BuilderRow {
     /// What was measured; none where nothing was.
     #[serde(default)]
     pub measured: Option<MeasuredRow>,
+    /// How packets get there, where a tailnet says it: `direct`, or `relayed by NAME`.
+    #[serde(default)]
+    pub path: Option<String>,
     /// Builds that it finished since the start.
     pub built: u64,
     /// Attempts that were lost on it since the start.
@@ -237,6 +240,7 @@ pub(super) fn builder_row(name: &BuilderName, builder: &Builder, now: Time) -> B
         speed_factor: caps.map_or_else(|| builder.spec.speed_factor.unwrap_or(1.0), |caps| caps.speed_factor),
         trust: caps.map(|caps| caps.trust),
         nix_version: caps.and_then(|caps| caps.nix_version.clone()),
+        path: None,
         measured: caps.and_then(|caps| caps.measured.as_deref()).map(MeasuredRow::from),
         built: builder.built,
         lost: builder.lost,

@@ -8,9 +8,9 @@ use toml::{Table, Value};
 
 use crate::config::{
     Attach, Builder, Config, Control, Endpoint, Expect, Limit, Limits, LocalMachine, LookAhead, Source,
-    Timeouts,
+    Tailnet, Timeouts,
 };
-use crate::domain::{Feature, Glob, Route, System, WhenEmpty};
+use crate::domain::{Feature, Glob, Route, SshServer, System, WhenEmpty};
 
 /// A file with every value that is in effect. Reading it again gives the same configuration.
 pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
@@ -18,6 +18,9 @@ pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
     put(&mut top, "local_store", config.local_store.to_string());
     put(&mut top, "nix_daemon", text(&config.nix_daemon));
     put(&mut top, "store_dir", config.store_dir.as_str());
+    if let Some(flag) = config.builders_use_substitutes {
+        put(&mut top, "builders_use_substitutes", flag);
+    }
     let attach = match config.attach {
         Attach::Endpoint => "endpoint",
         Attach::Direct => "direct",
@@ -107,7 +110,27 @@ fn source(source: &Source) -> Table {
             put(&mut table, "exec", command.clone());
             put(&mut table, "interval", humantime::format_duration(*interval).to_string());
         }
+        Source::Tailscale(source) => put(&mut table, "tailscale", tailnet(source)),
     }
+    table
+}
+
+fn tailnet(source: &Tailnet) -> Table {
+    let mut table = Table::new();
+    let filter = &source.filter;
+    filter.tag.iter().for_each(|tag| put(&mut table, "tag", tag.clone()));
+    filter.prefix.iter().for_each(|prefix| put(&mut table, "prefix", prefix.clone()));
+    let names = filter.names.iter().map(|names| names.iter().cloned().collect::<Vec<_>>());
+    names.for_each(|names| put(&mut table, "names", names));
+    let ssh = match source.ssh {
+        SshServer::Tailscale => "tailscale",
+        SshServer::Own => "sshd",
+    };
+    put(&mut table, "ssh", ssh);
+    put(&mut table, "user", source.user.clone());
+    source.key.iter().for_each(|key| put(&mut table, "key", text(key)));
+    source.port.iter().for_each(|port| put(&mut table, "port", i64::from(*port)));
+    source.socket.iter().for_each(|socket| put(&mut table, "socket", text(socket)));
     table
 }
 
@@ -120,6 +143,7 @@ fn timeouts(timeouts: &Timeouts) -> Table {
     put(&mut table, "ping_every", duration(timeouts.ping_every));
     put(&mut table, "silent_after", duration(timeouts.silent_after));
     put(&mut table, "lost_after", duration(timeouts.lost_after));
+    put(&mut table, "stalled_after", duration(timeouts.stalled_after));
     put(&mut table, "retry_min", duration(timeouts.retry_min));
     put(&mut table, "retry_max", duration(timeouts.retry_max));
     put(&mut table, "stop_timeout", duration(timeouts.stop));

@@ -15,7 +15,7 @@ use tokio::io::{
 use crate::policy::{Explanation, Snapshot};
 
 /// The version that this program speaks.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 2 + super::AHEAD;
 
 /// A hello is never longer, in bytes, its end of line included.
 pub const MAX_HELLO: usize = 4 * 1024;

@@ -16,7 +16,7 @@ use core::net::IpAddr;
 use serde::Deserialize;
 
 pub use choose::{Absence, Choice, Found, choose};
-pub use http::{BUS, Head, STATUS, get};
+pub use http::{BUS, Head, NoHttp, STATUS, get};
 pub use whois::{Whois, whois};
 
 use crate::domain::{HostKey, TailnetPath};
@@ -68,6 +68,8 @@ pub struct Node {
     pub is_sharee: bool,
     /// How packets get there; none while there are none.
     pub path: Option<TailnetPath>,
+    /// Whether anybody knows a way there yet: its relay, or itself.
+    pub has_way: bool,
     owner: String,
 }
 
@@ -175,6 +177,7 @@ impl RawNode {
             expired: self.expired.get("Expired").map_err(bad)?,
             is_sharee: self.sharee_node.get("ShareeNode").map_err(bad)?,
             owner: self.user.get("UserID").map_err(bad)?.to_string(),
+            has_way: !direct.is_empty() || !relay.is_empty(),
             path,
             dns_name,
             label,

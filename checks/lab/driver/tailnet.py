@@ -19,7 +19,7 @@ PORT = 8443
 
 # Who may what, unless the scenario says otherwise. `ci` is the user that owns all tags.
 POLICY: Mapping[str, Any] = {
-    "tagOwners": {"tag:ci": ["ci@"], "tag:nix-builder": ["ci@"]},
+    "tagOwners": {tag: ["ci@"] for tag in ("tag:ci", "tag:nix-builder", "tag:other")},
     "acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}],
     "ssh": [{"action": "accept", "src": ["tag:ci"], "dst": ["tag:nix-builder"], "users": ["root"]}],
 }

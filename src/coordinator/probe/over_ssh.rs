@@ -45,6 +45,7 @@ pub(super) async fn capabilities(
     let began = clock::now();
     daemon.query_valid_paths(&[], false).await.map_err(|error| error.to_string())?;
     let rtt = began.elapsed();
+    reach.answered_after(rtt);
     let itself = who_are_you(&mut daemon).await;
     let version = daemon.daemon_version().map(str::to_owned).or_else(|| report.nix_version.clone());
     let measured = merge::measured(&report, itself, rtt, clock::unix_seconds());

@@ -214,6 +214,7 @@ fn reaching_a_machine_has_a_fix_for_each_way_to_fail() {
         (Outcome::Refused, "systemctl enable --now ssh"),
         (Outcome::TimedOut, "ping"),
         (Outcome::Unreachable, "ping"),
+        (Outcome::Penalized, "PerSourcePenaltyExemptList"),
         (Outcome::Closed, "journalctl"),
         (Outcome::NoAgreement, "update"),
         (Outcome::Other, "ssh -v eva@b1 true"),

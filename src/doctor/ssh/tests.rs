@@ -30,6 +30,11 @@ fn why_nobody_was_reached_is_told_apart() {
         Outcome::TimedOut,
     );
     check("ssh: connect to host h port 22: No route to host", Outcome::Unreachable);
+    check(
+        "debug1: kex_exchange_identification: banner line 0: Not allowed at this time\n\
+         kex_exchange_identification: Connection closed by remote host",
+        Outcome::Penalized,
+    );
     check("ssh: connect to host h port 22: Network is unreachable", Outcome::Unreachable);
     check(
         "kex_exchange_identification: Connection closed by remote host\nConnection closed by ::1 port 22",

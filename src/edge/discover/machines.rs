@@ -45,6 +45,8 @@ pub struct Look {
     pub reads_machines: bool,
     /// Whether Nix builds on this machine itself.
     pub builds_locally: bool,
+    /// Whether Nix has its builders substitute what they can.
+    pub builders_use_substitutes: bool,
     /// `max-silent-time` and `timeout`, in seconds; 0 where nothing is limited.
     pub limits: [u64; 2],
     /// What a person should know of, each with its place.
@@ -83,6 +85,7 @@ pub fn look(source: &MachinesSource) -> Look {
         reads_ours,
         reads_machines: names(&all, &machines.to_string_lossy()),
         builds_locally: all.builds_locally(),
+        builders_use_substitutes: all.builders_use_substitutes(),
         limits: ["max-silent-time", "timeout"].map(|name| all.number(name)),
         warnings: all.problems.clone(),
         ..Look::default()

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::{Around, login};
 use crate::config::SshUri;
 use crate::doctor::host::{BadKey, Daemon, Facts};
-use crate::doctor::ssh::{Attempt, Outcome, Settings};
+use crate::doctor::ssh::{Attempt, Outcome, PENALTY, Settings};
 use crate::domain::{Feature, HostKey};
 use crate::edge::channel::Transport;
 use crate::edge::pool::{Lease, Pool};
@@ -127,6 +127,7 @@ async fn first_line(stream: TcpStream, address: &SocketAddr) -> Result<String, A
             Outcome::Closed,
             format!("port {port} is open, and whoever listens hangs up at once"),
         )),
+        PENALTY => Err(login::failed(Outcome::Penalized, format!("its ssh server says: {PENALTY}"))),
         line => Err(login::failed(
             Outcome::Refused,
             format!("no ssh server listens at port {port}: it says {line:?}"),

@@ -37,6 +37,8 @@ kill -KILL 0
 "#;
 /// Between two looks for a master's socket.
 const LOOK: Duration = Duration::from_millis(5);
+/// Between two looks at what it says while it connects.
+const HELD_UP: Duration = Duration::from_millis(500);
 /// For ssh's last words once it has ended.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
@@ -118,9 +120,12 @@ impl Master {
         tokio::select! {
             () = master.listens() => Ok(master),
             () = master.gone.cancelled() => {
-                let pinned = uri.host_key.as_ref().map(|key| key.fingerprint());
-                Err(SshError::from_stderr(&uri.host, pinned, &said.settled(LAST_WORDS).await))
+                let said = said.settled(LAST_WORDS).await;
+                let pinned = || uri.host_key.as_ref().map(|key| key.fingerprint());
+                let tailnet = SshError::of_tailnet(uri, &said);
+                Err(tailnet.unwrap_or_else(|| SshError::from_stderr(&uri.host, pinned(), &said)))
             }
+            error = held_up(uri, &said) => Err(error),
         }
     }
 
@@ -139,6 +144,22 @@ impl Master {
     /// Nothing new begins here.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends it once nobody has had a place on it for about so long. For those that a lane can do without.
+    pub fn end_when_idle(self: &Arc<Self>, idle: Duration) -> impl Future<Output = ()> + Send + use<> {
+        const LOOKS: u32 = 4;
+        let (master, gone) = (Arc::downgrade(self), self.gone.clone());
+        async move {
+            let mut looks = 0;
+            while gone.run_until_cancelled(sleep(idle / LOOKS)).await.is_some() {
+                let Some(master) = master.upgrade() else { return };
+                looks = if master.taken.load(Ordering::Relaxed) == 0 { looks + 1 } else { 0 };
+                if looks > LOOKS {
+                    return master.end();
+                }
+            }
+        }
     }
 
     /// Ends it, and everything that it carries.
@@ -216,6 +237,16 @@ fn check_key(uri: &SshUri) -> Result<(), SshError> {
         .map_err(|error| SshError::Key { path: key.display().to_string(), why: error.to_string() })
 }
 
+/// Waits for a reason why ssh will wait for ever.
+async fn held_up(uri: &SshUri, said: &Said) -> SshError {
+    loop {
+        sleep(HELD_UP).await;
+        if let Some(error @ SshError::Check { .. }) = SshError::of_tailnet(uri, &said.text()) {
+            return error;
+        }
+    }
+}
+
 /// A file that is needed until ssh has connected.
 struct Scrap(PathBuf);
 
@@ -254,4 +285,32 @@ pub(super) async fn look_closer(uri: &SshUri, words: &[String], patience: Durati
     let heard = timeout(patience, hear).await;
     let _ = child.kill().await;
     heard.ok()?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_spare_connection_ends_only_when_nobody_has_had_a_place_on_it_for_a_while() {
+        let master = Arc::new(Master {
+            socket: "/nonexistent/m0".into(),
+            _dir: Arc::new(SocketDir::temporary().expect("a directory")),
+            taken: AtomicU32::new(0),
+            open: AtomicU32::new(0),
+            most: AtomicU32::new(u32::MAX),
+            retired: AtomicBool::new(false),
+            gone: CancellationToken::new(),
+            process: Mutex::new(None),
+        });
+        let seat = Seat::new(Arc::clone(&master));
+        let watch = tokio::spawn(master.end_when_idle(Duration::from_secs(60)));
+        sleep(Duration::from_secs(600)).await;
+        assert!(master.is_usable());
+        drop(seat);
+        sleep(Duration::from_secs(50)).await;
+        assert!(master.is_usable());
+        sleep(Duration::from_secs(50)).await;
+        assert!(!master.is_usable() && watch.is_finished());
+    }
 }

@@ -28,6 +28,8 @@ pub struct Found {
     pub admission: Admission,
     /// How packets get there.
     pub path: Option<TailnetPath>,
+    /// Whether a way there is known yet. Tailscale drops what is sent before, and takes five seconds to try again.
+    pub has_way: bool,
 }
 
 /// Why a machine that is meant cannot be a builder now.
@@ -97,7 +99,7 @@ fn usable(status: &Status, node: &Node, filter: &NodeFilter, ssh: SshServer) -> 
     let address = *address.ok_or(Absence::NoAddress)?;
     let destination = filter.tag.clone().unwrap_or_else(|| status.called(node));
     let admission = Admission { source: status.called(&status.us), destination };
-    Ok(Found { name, address, host_key, admission, path: node.path.clone() })
+    Ok(Found { name, address, host_key, admission, path: node.path.clone(), has_way: node.has_way })
 }
 
 /// No two machines have the same label, so no two have the same name.

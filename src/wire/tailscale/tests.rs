@@ -151,6 +151,15 @@ fn a_path_is_direct_relayed_or_not_known_yet() {
 }
 
 #[test]
+fn one_that_has_just_come_has_no_way_yet() {
+    let has_way = |relay: &str, direct: &str| {
+        let peer = with(with(node("b1", "b1"), "Relay", json!(relay)), "CurAddr", json!(direct));
+        choose(&status(&[peer]), &tagged(), SshServer::Tailscale).found[0].has_way
+    };
+    assert!(!has_way("", "") && has_way("fra", "") && has_way("", "10.9.0.1:1"));
+}
+
+#[test]
 fn an_sshd_of_its_own_needs_no_key_of_the_tailnet() {
     let peer = with(node("b1", "b1"), "sshHostKeys", json!(null));
     let found = choose(&status(&[peer]), &tagged(), SshServer::Own).found;

@@ -1,0 +1,28 @@
+# Lines of authorized_keys.
+let
+  inherit (builtins)
+    filter
+    isString
+    match
+    split
+    ;
+in
+rec {
+  # What `muster key` prints in front of a key: commands, and the forwarding of the daemon's socket.
+  options = "restrict,port-forwarding";
+
+  # The keys in the text of a `.pub` or authorized_keys file.
+  linesOf =
+    text: filter (line: isString line && match "[[:space:]]*(#.*)?" line == null) (split "\r?\n" text);
+
+  isBare = line: match "[[:space:]]*(sk-)?(ssh|ecdsa)-[a-z0-9@.-]+[[:space:]].*" line != null;
+
+  # Whether it can be a public key at all, with or without options in front.
+  isKey =
+    line:
+    match "(.*[[:space:]])?(sk-)?(ssh|ecdsa)-[a-z0-9@.-]+[[:space:]]+AAAA[A-Za-z0-9+/=]+([[:space:]].*)?" line
+    != null;
+
+  # A line that has options of its own keeps exactly these.
+  bind = given: line: if given == "" || !isBare line then line else "${given} ${line}";
+}
