@@ -295,6 +295,7 @@ fn a_builder_that_no_source_knows_finishes_what_it_has_and_goes() {
     world.ask(1);
     let (attempt, _) = world.one_start();
     world.tell(Event::Vanished(name("b1")));
+    assert!(!world.effects.iter().any(|e| matches!(e, Effect::Cut(..))), "what runs there may finish");
     world.ask(2);
     assert_eq!(world.started(), []);
     world.end(attempt, done());

@@ -186,3 +186,17 @@ fn what_starts_is_what_the_reasons_call_chosen() {
     assert_eq!(world.one_start().1, chosen[0].builder.as_str());
     assert_eq!(chosen.len(), 1);
 }
+
+#[test]
+fn of_equal_builders_the_one_with_more_idle_slots_is_taken() {
+    let mut world = World::new();
+    world.add("b1", caps(2));
+    world.add("b2", caps(2));
+    world.take();
+    let mut order = Vec::new();
+    for number in 0..4 {
+        world.ask(number);
+        order.push(world.one_start().1);
+    }
+    assert_eq!(order, ["b1", "b2", "b1", "b2"]);
+}
