@@ -7,6 +7,9 @@ help: ## say what there is
 setup: ## install what the checks need
 	@checks/setup
 
+tools: ## install the linters of Nix code
+	@checks/tools
+
 roots: setup ## make the root file systems with the Nix versions tested
 	@checks/lab/root all
 
@@ -44,4 +47,4 @@ lint: ## check format and lints
 clean-roots: ## delete the root file systems
 	rm -rf --one-file-system target/roots
 
-.PHONY: help setup roots tailnet build test test-matrix scenarios demo bench fmt lint clean-roots
+.PHONY: help setup tools roots tailnet build test test-matrix scenarios demo bench fmt lint clean-roots

@@ -144,6 +144,16 @@ fn stop_lets_builds_finish_answers_what_waits_and_leaves_nix_to_itself() {
         second.terminal
     );
     assert_eq!(fs::read_to_string(stage.machines_file()).expect("a file"), "");
+    let began = Instant::now();
+    let builders = format!(
+        "ssh-ng://localhost?remote-program={}&remote-store={} {} - 1 1",
+        env!("CARGO_BIN_EXE_muster"),
+        stage.line_ref(),
+        support::expr::system()
+    );
+    let late = stage.build_with(&[Drv::new("late", "echo > $out")], &builders, &[]).wait().fails();
+    assert!(late.terminal.contains("the coordinator was stopped by root"), "{}", late.terminal);
+    assert!(began.elapsed() < Duration::from_secs(30), "reconnect_timeout is 60 s");
     assert_eq!(muster(&stage, &["stop"]), ("no coordinator runs\n".to_owned(), Some(0)));
     stage.start_coordinator();
     wait_until("the lines are back", PATIENCE, || {

@@ -16,9 +16,9 @@ let
   package = pkgs: pkgs.writeShellScriptBin "muster" "exit 1";
   modules = import ../../modules { packageFor = package; };
 
-  nixosWith =
+  nixosOf =
     importing: configuration:
-    (import (nixpkgs + "/nixos/lib/eval-config.nix") {
+    import (nixpkgs + "/nixos/lib/eval-config.nix") {
       system = null;
       inherit lib;
       modules = importing ++ [
@@ -35,11 +35,11 @@ let
         }
         configuration
       ];
-    }).config;
+    };
 
-  darwinWith =
+  darwinOf =
     importing: configuration:
-    (import (nix-darwin + "/eval-config.nix") (
+    import (nix-darwin + "/eval-config.nix") (
       {
         inherit lib;
         modules = importing ++ [
@@ -53,16 +53,22 @@ let
         ];
       }
       // lib.optionalAttrs (!checkRelease) { enableNixpkgsReleaseCheck = false; }
-    )).config;
+    );
 
   equal = expected: actual: { inherit expected actual; };
 
   tools = rec {
-    inherit lib equal;
+    inherit lib equal modules;
     holds = equal true;
-    nixos = nixosWith [ modules.nixosModules.default ];
-    darwin = darwinWith [ modules.darwinModules.default ];
-    plainNixos = nixosWith [ ];
+    nixos = configuration: (nixosOf [ modules.nixosModules.default ] configuration).config;
+    darwin = configuration: (darwinOf [ modules.darwinModules.default ] configuration).config;
+    plainNixos = configuration: (nixosOf [ ] configuration).config;
+    options = import ./options.nix {
+      inherit lib;
+      nixos = (nixosOf [ modules.nixosModules.default ] { }).options;
+      darwin =
+        if nix-darwin == null then null else (darwinOf [ modules.darwinModules.default ] { }).options;
+    };
 
     messages = config: map (each: each.message) (lib.filter (each: !each.assertion) config.assertions);
     # One assertion fails, and its message has all these words.
@@ -104,6 +110,7 @@ let
       "${lib.removeSuffix ".nix" file}: ${sentence}: expected ${builtins.toJSON case.expected}, got ${builtins.toJSON case.actual}";
 in
 rec {
+  inherit (tools) options;
   cases = lib.genAttrs files casesOf;
   count = lib.foldl' (sum: file: sum + lib.length (lib.attrNames cases.${file})) 0 files;
   failures = lib.concatLists (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lib import Background, Coordinator, Machine, nix_build, processes, several, start_all, start_build, subtest, uri, wait_for
+import time
+
+from lib import Background, Coordinator, Machine, derivation, nix_build, processes, several, start_all, start_build, subtest, travelled, uri, wait_for
 
 needs = ("uri:ssh-ng://remotebuild@b1",)
 nodes = {
@@ -44,6 +46,21 @@ def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:
             build = running(user)
             localmachine.succeed(f"pkill -KILL -u {user} -x nix-build")
             gone(build)
+
+    for what, direction, build_text in (
+        ("an upload", "tx", derivation("uploads", "wc -c <$inputs >$out", inputs=["/tmp/source"])),
+        ("a download", "rx", derivation("downloads", "head -c 500000000 /dev/zero >$out")),
+    ):
+        with subtest(f"Ctrl-C in the middle of {what}, which ends at once"):
+            localmachine.succeed("test -e /tmp/source || { head -c 150M /dev/urandom >/tmp/source; chmod 644 /tmp/source; }")
+            before = travelled(localmachine, direction)
+            build = start_build(localmachine, build_text)
+            wait_for(lambda: travelled(localmachine, direction) - before > 10_000_000, "10 MB have travelled")
+            build.interrupt()
+            gone(build)
+            before = travelled(localmachine, direction)
+            time.sleep(0.5)
+            assert travelled(localmachine, direction) - before < 10_000_000, "it goes on"
 
     with subtest("builds work as before"):
         nix_build(localmachine, several(4))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lib import HERE, Coordinator, Machine, derivation, graph, nix_build, ran_on, start_all, subtest, uri
+import re
+
+from lib import HERE, Coordinator, Machine, derivation, graph, nix_build, start_all, start_build, subtest, uri
 
 needs = ("uri:ssh-ng://remotebuild@b1",)
 MUSTER = "/usr/local/bin/muster"
@@ -35,6 +37,12 @@ def script(far: Machine, gate: Machine, b1: Machine, b2: Machine) -> None:
         [path] = nix_build(far, graph({**parts, "whole": whole}, goals=["whole"]))
         words = far.succeed(f"cat {path}").split()
         assert set(words) == {"b1", "b2", "from", "far"}, words
+
+    with subtest("one derivation that both machines ask for at the same time is built once"):
+        shared = derivation("shared", f"{HERE}; sleep 2")
+        builds = [start_build(machine, shared) for machine in (far, gate)]
+        assert len({build.succeed(30).split()[-1] for build in builds}) == 1
+        assert len(re.findall("building attempt=.*-shared.drv", coordinator.log())) == 1, coordinator.log()
 
     with subtest("what one had built can be copied there and back"):
         far.succeed("echo brought >/tmp/brought")

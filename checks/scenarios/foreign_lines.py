@@ -36,13 +36,15 @@ def script(localmachine: Machine, b1: Machine) -> None:
         localmachine.wait_until_succeeds(f"grep 'remotebuild@b1.* [^ -]*$' {FILE}")
         assert pinned(localmachine) == text
 
-    with subtest("stock Nix builds by it, also where nothing else knows the key"):
+    with subtest("stock Nix builds by it, also where nothing else knows the key and muster is gone"):
+        coordinator.stop()
         localmachine.succeed("mv /root/.ssh/known_hosts /root/known_hosts")
         assert {ran_on(path, [b1]) for path in nix_build(localmachine, several(2))} == {"b1"}
 
         localmachine.succeed("mv /root/known_hosts /root/.ssh/known_hosts")
 
     with subtest("after SIGKILL they are all there"):
+        coordinator.launch(options="--attach direct")
         coordinator.kill()
         assert before.strip() in localmachine.succeed(f"cat {FILE}")
 

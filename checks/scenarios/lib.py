@@ -206,6 +206,11 @@ def processes(machine: Machine, words: str) -> int:
     return int(machine.succeed(f"pgrep -fc '[{words[0]}]{words[1:]}' || true"))
 
 
+def travelled(machine: Machine, direction: str) -> int:
+    """Bytes that the machine's cable has carried, `rx` or `tx`."""
+    return int(machine.succeed(f"cat /sys/class/net/eth0/statistics/{direction}_bytes"))
+
+
 def close_gate(builder: Machine) -> None:
     """Builds wait there, see AT_GATE. It must have been closed before a build can wait for it to open."""
     builder.succeed("mkdir -p /srv/gate && rm -f /srv/gate/open")

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from lib import QUICK, Background, Coordinator, Machine, Wiretap, derivation, ran_on, start_all, start_build, subtest, uri, wait_for
+from lib import QUICK, Background, Coordinator, Machine, Wiretap, derivation, ran_on, start_all, start_build, subtest, travelled, uri, wait_for
 
 needs = ("uri:ssh-ng://remotebuild@b1",)
 nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder"}, "b2": {"role": "builder"}}
 MB = 1_000_000
-
-
-def travelled(machine: Machine, direction: str) -> int:
-    """Bytes that the machine's cable has carried, `rx` or `tx`."""
-    return int(machine.succeed(f"cat /sys/class/net/eth0/statistics/{direction}_bytes"))
 
 
 def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:

@@ -8,7 +8,7 @@ needs = ("uri:ssh-ng://remotebuild@b1",)
 nodes = {
     "localmachine": {"role": "coordinator"},
     # Before 2.9 a daemon does not say whether it trusts.
-    "b1": {"role": "builder", "trusted": False, "nix": "2.26.3"},
+    "b1": {"role": "builder", "trusted": False, "nix": "2.26.3", "access": "ssh"},
     "b2": {"role": "builder"},
 }
 

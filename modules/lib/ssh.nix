@@ -1,6 +1,13 @@
 # Sections of ssh's and sshd's configuration. Each ends with one that matches everything: what other modules append is not swallowed.
 let
-  inherit (builtins) concatStringsSep;
+  inherit (builtins) concatStringsSep match replaceStrings;
+  # ssh expands `%` in a file's name, and a blank would end it.
+  file =
+    path:
+    if match "[A-Za-z0-9/._@+-]+" path != null then
+      path
+    else
+      "\"${replaceStrings [ "%" ] [ "%%" ] path}\"";
   lines = map (line: "${line}\n");
   block =
     head: body:
@@ -38,7 +45,7 @@ in
         ]
         ++ unless (user == null) "  User ${user}"
         ++ unless (port == null) "  Port ${toString port}"
-        ++ unless (identityFile == null) "  IdentityFile ${identityFile}"
+        ++ unless (identityFile == null) "  IdentityFile ${file identityFile}"
       )
     );
 
@@ -51,7 +58,7 @@ in
     }:
     block "Match localuser ${user}" (
       [ "UserKnownHostsFile ~/.ssh/known_hosts ${concatStringsSep " " knownHosts}" ]
-      ++ map (file: "IdentityFile ${file}") identityFiles
+      ++ map (path: "IdentityFile ${file path}") identityFiles
     );
 
   # The names that known_hosts has for a host and port.

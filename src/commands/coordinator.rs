@@ -53,6 +53,7 @@ fn load(args: &CoordinatorArgs, environment: &Environment) -> Result<(Config, Lo
     let look = machines::look(&coordinator::machines_source(&config));
     config.endpoint.settle(look.builds_locally);
     config.builders_use_substitutes.get_or_insert(look.builders_use_substitutes);
+    config.timeouts.settle(look.limits);
     Ok((config, look))
 }
 

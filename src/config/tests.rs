@@ -46,7 +46,7 @@ fn an_unknown_key_is_named_with_its_line_and_the_keys_there_are() {
         "[controll]\n",
         "1: unknown key `controll` in the top section; known: local_store, nix_daemon, store_dir, builder, expect, route, source, builders_use_substitutes, attach, endpoint, control, timeouts, limits",
     );
-    refused("[control]\ngruop = 'x'\n", "2: unknown key `gruop` in [control]; known: socket, group");
+    refused("[control]\ngroups = 'x'\n", "2: unknown key `groups` in [control]; known: socket, group");
 }
 
 #[test]

@@ -69,7 +69,8 @@ async fn within<T>(
 
 async fn answer(world: Arc<World>, peer: UCred, request: Request) -> Reply {
     let config = world.config();
-    if !request.only_reads() && !users::may_control(peer.uid(), peer.gid(), config.control.group.as_ref()) {
+    let group = config.control.group.as_ref();
+    if !request.only_reads() && !users::may_control(peer.uid(), peer.gid(), group) {
         return Reply::Forbidden { message: who_may(&world) };
     }
     let (reply, answer) = oneshot::channel();

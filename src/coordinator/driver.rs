@@ -97,7 +97,6 @@ impl World {
         let ssh_sockets = SocketDir::below(&config.runtime_dir)
             .map_err(|why| RunError::File { path: config.runtime_dir.join("ssh"), why })?;
         let (kept, reaches) = Default::default();
-        let unheard = TaskTracker::new();
         let local = Arc::new(LocalStore::new(pool, config.timeouts.reconnect));
         let ssh_sockets = Arc::new(ssh_sockets);
         let world = Self {
@@ -108,7 +107,7 @@ impl World {
             kept,
             reaches,
             tracker,
-            unheard,
+            unheard: TaskTracker::new(),
             news,
         };
         Ok(Arc::new(world))
@@ -126,6 +125,12 @@ struct Running {
     cancel: CancellationToken,
     narration: Narration,
     outputs: Vec<Output>,
+}
+
+/// `muster stop`.
+pub(super) struct Stopping {
+    pub by: By,
+    pub deadline: Option<Time>,
 }
 
 pub(super) struct Driver {
@@ -151,8 +156,8 @@ pub(super) struct Driver {
     pub(super) undone: bool,
     /// What went wrong last in Nix's own machines file.
     pub(super) last_trouble: Option<String>,
-    /// By when all must have ended, and who wants it.
-    pub(super) stopping: Option<(Time, By)>,
+    /// Who wants it to end for good, and by when all must have ended.
+    pub(super) stopping: Option<Stopping>,
     /// Nothing runs any more, and nothing will.
     over: bool,
     /// Whether the lines are written yet.
@@ -196,13 +201,14 @@ impl Driver {
     ) -> Result<(), RunError> {
         loop {
             if self.over {
+                self.leave_word();
                 self.world.unheard.close();
                 let _ = timeout(ANSWERS, self.world.unheard.wait()).await;
                 return Ok(());
             }
             let at = |time: Time| self.started + time.since_start();
             let wake = self.wake_at.map(at);
-            let stop = self.stopping.as_ref().map(|(deadline, _)| at(*deadline));
+            let stop = self.stopping.as_ref().and_then(|stopping| stopping.deadline).map(at);
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
@@ -415,6 +421,15 @@ impl Driver {
     pub(super) fn announce(&self, shutdown: &CancellationToken) {
         let announced = announce(Arc::clone(&self.world), self.notice(), shutdown.clone());
         self.world.tracker.spawn(announced);
+    }
+
+    /// Clients that come too late are not to wait for the next coordinator.
+    fn leave_word(&self) {
+        let stopped_by = self.stopping.as_ref().map(|stopping| stopping.by.clone());
+        let notice = Notice { stopped_by, ..self.notice() };
+        if let Err(error) = write_notice(&self.world.config(), &notice) {
+            tracing::warn!("{error}; clients wait for another coordinator");
+        }
     }
 
     /// What `connect` must know before it can ask, as far as it is known without the local daemon.

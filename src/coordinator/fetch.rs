@@ -140,7 +140,9 @@ impl Fetcher {
 
     async fn alone(self, info: PathInfo) -> Result<Output, FetchError> {
         let mut channel = self.bulk.checkout().await?;
-        let fetched = channel.meter().watch(self.stalled_after, self.all(&mut channel, vec![info])).await??;
+        let meter = channel.meter();
+        let fetched = meter.watch(self.stalled_after, self.all(&mut channel, vec![info])).await;
+        let fetched = fetched.inspect_err(|_| self.bulk.doubt())??;
         Ok(fetched.into_iter().next().expect("as many as were asked for"))
     }
 

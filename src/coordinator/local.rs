@@ -117,8 +117,21 @@ impl LocalStore {
         Ok(valid)
     }
 
-    /// The records of `paths` as they are now: a path may have been collected, and built again with other content.
+    /// The records of `paths` as they are now, references first: a path may have been collected, and built again with
+    /// other content. Where it refers to others than before, these come too.
     pub async fn fresh(&self, paths: &[Arc<PathInfo>]) -> Result<Vec<Arc<PathInfo>>, LocalError> {
+        let mut known = paths.to_vec();
+        loop {
+            let now = self.records_now(&known).await?;
+            let same = |(now, then): (&Arc<PathInfo>, &Arc<PathInfo>)| now.references == then.references;
+            if now.iter().zip(&known).all(same) {
+                return Ok(now);
+            }
+            known = self.closure(&now.iter().map(|info| info.path.clone()).collect()).await?;
+        }
+    }
+
+    async fn records_now(&self, paths: &[Arc<PathInfo>]) -> Result<Vec<Arc<PathInfo>>, LocalError> {
         let paths: Vec<StorePath> = paths.iter().map(|info| info.path.clone()).collect();
         let mut tries = 1;
         let infos = loop {

@@ -60,10 +60,8 @@ impl Driver {
 
     /// Nothing of ours is offered any more; what else stands in the file stays.
     pub(super) fn withdraw_lines(&mut self) -> Result<(), RunError> {
-        write(
-            &self.world.config().endpoint.machines_file,
-            &install::own_file("", &self.look, &self.served_lines()),
-        )?;
+        let text = install::own_file("", &self.look, &self.served_lines());
+        write(&self.world.config().endpoint.machines_file, &text)?;
         if self.place() == Place::Section {
             self.write_section("");
         }
@@ -91,11 +89,11 @@ impl Driver {
             return Ok(String::new());
         }
         let now = self.now();
-        let left_to_nix = |systems: &_, features: &_| self.state.leaves_to_nix(systems, features, now);
+        let gone = |systems: &_, features: &_| self.state.leaves_to_nix(systems, features, now);
         let lines = match config.attach {
             Attach::Endpoint => {
                 let found = self.state.fleet().map(|(_, found, _)| found);
-                lines::lines(&config, &system, found, left_to_nix)?
+                lines::lines(&config, &system, found, gone)?
             }
             Attach::Direct => {
                 let fleet = self.state.fleet();

@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::driver::{Driver, RunError};
+use super::driver::{Driver, RunError, Stopping};
 use super::offer::Writes;
 use crate::domain::BuilderName;
 use crate::edge::users;
@@ -93,11 +93,12 @@ impl Driver {
         self.withdraw_lines()?;
         self.writes = Writes::Never;
         let deadline = self.now() + self.world.config().timeouts.stop;
+        let deadline = (!now).then_some(deadline);
+        let stopping = self.stopping.get_or_insert(Stopping { by: by.clone(), deadline });
         if now {
-            self.stopping = None;
+            stopping.deadline = None;
             self.step(Event::Stopped(by))?;
         } else {
-            self.stopping.get_or_insert((deadline, by.clone()));
             self.step(Event::Stopping(by))?;
         }
         let snapshot = self.state.snapshot(self.now());
@@ -107,10 +108,10 @@ impl Driver {
 
     /// Its time is over: what runs still is cancelled.
     pub(super) fn stop_now(&mut self) -> Result<(), RunError> {
-        match self.stopping.take() {
-            Some((_, by)) => self.step(Event::Stopped(by)),
-            None => Ok(()),
-        }
+        let Some(stopping) = &mut self.stopping else { return Ok(()) };
+        stopping.deadline = None;
+        let by = stopping.by.clone();
+        self.step(Event::Stopped(by))
     }
 }
 

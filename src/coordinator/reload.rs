@@ -20,8 +20,9 @@ impl Driver {
         }
         let now = self.world.config();
         if before.timeouts != now.timeouts {
-            self.retime(&before.timeouts, &now.timeouts, shutdown)?;
+            self.retime(&before.timeouts, &now.timeouts, shutdown);
         }
+        self.step(Event::Configured(driver::settings(&now)))?;
         if before.sources != now.sources || before.endpoint.program != now.endpoint.program {
             self.rediscover(shutdown)?;
         }
@@ -39,12 +40,7 @@ impl Driver {
         Ok(())
     }
 
-    fn retime(
-        &mut self,
-        before: &Timeouts,
-        now: &Timeouts,
-        shutdown: &CancellationToken,
-    ) -> Result<(), RunError> {
+    fn retime(&mut self, before: &Timeouts, now: &Timeouts, shutdown: &CancellationToken) {
         for (key, before, now) in [
             ("connect_timeout", before.connect, now.connect),
             ("lost_after", before.lost_after, now.lost_after),
@@ -58,7 +54,6 @@ impl Driver {
         }
         self.world.local.set_patience(now.reconnect);
         self.announce(shutdown);
-        self.step(Event::Configured(driver::settings(&self.world.config())))
     }
 
     /// Ends the sources and starts those that are named now. What a former one knew holds until its successor speaks;

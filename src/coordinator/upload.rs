@@ -83,9 +83,12 @@ impl Carrier {
         let mut plan = Plan::new(missing, self.abreast);
         // Dropped, it ends all that is under way.
         let mut under_way = JoinSet::new();
-        while !plan.is_done() {
+        loop {
             let somebody_landed = self.in_flight.landed();
             self.arrived(&mut plan, build_channel).await?;
+            if plan.is_done() {
+                break;
+            }
             while under_way.len() < self.abreast {
                 let mut claim = self.in_flight.claim();
                 let Some(portion) = plan.next_portion(|hash| claim.take(hash)) else { break };
@@ -119,7 +122,9 @@ impl Carrier {
         let mut source = self.local.daemon().await.map_err(LocalError::from)?;
         let mut channel = self.pool.checkout().await?;
         let meter = channel.meter();
-        meter.watch(self.stalled_after, copy(&mut source, &mut channel, &portion)).await??;
+        let copied = meter.watch(self.stalled_after, copy(&mut source, &mut channel, &portion)).await;
+        copied.inspect_err(|_| self.pool.doubt())??;
+        tracing::debug!(paths = portion.len(), "inputs sent");
         Ok(Landed { portion, _claim: claim })
     }
 }

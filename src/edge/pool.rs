@@ -120,7 +120,7 @@ impl Pool {
             opened = opening => match opened {
                 Ok(entry) => Ok(self.lease(entry?)),
                 Err(_) => {
-                    self.transport.doubt();
+                    self.doubt();
                     Err(CheckoutError::Timeout(self.patience))
                 }
             },
@@ -134,6 +134,12 @@ impl Pool {
         let mut lease = self.lease(opening.map_err(|_| CheckoutError::Timeout(self.patience))??);
         lease.keep_private();
         Ok(lease)
+    }
+
+    /// A channel of it gave no answer: what comes next begins on a connection of its own.
+    pub fn doubt(&self) {
+        self.transport.doubt();
+        self.lock().clear();
     }
 
     /// Resolves with the reason when the pool is cut: whoever waits on one of its channels must stop.

@@ -122,6 +122,12 @@ impl Host {
         self.set_daemon(Daemon::Program(program(&self.uri, found)));
     }
 
+    /// Whether channels can lead to a socket there, as far as our own side goes. By an older `ssh`, a stream that we
+    /// close is closed in our direction only, and a daemon that builds does not see it.
+    pub async fn can_stream(&self) -> bool {
+        config::can_stream().await
+    }
+
     /// From now on channels lead to the daemon's socket there, until the next [`Host::cut`].
     pub fn use_socket(&self, path: &str) {
         self.set_daemon(Daemon::Socket(path.to_owned()));

@@ -84,6 +84,15 @@ pub fn request(ask: Ask<'_>) -> Vec<u8> {
     bytes
 }
 
+/// Whether a master of this version, in the words of `ssh -V`, understands [`Ask::Stream`]. Before 9.4 it took the path for
+/// a host's name.
+pub fn can_stream(version: &str) -> bool {
+    let numbers = version.trim_start().strip_prefix("OpenSSH_").unwrap_or_default();
+    let mut numbers =
+        numbers.split(|c: char| !c.is_ascii_digit()).map_while(|digits| digits.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(9), Some(4))
+}
+
 /// How many bytes follow the four that are given.
 pub fn length(head: [u8; 4]) -> Result<usize, BadAnswer> {
     let length = u32::from_be_bytes(head) as usize;
@@ -172,6 +181,18 @@ mod tests {
         check(Fields::default().number(0x8000_0003).number(1).number(9), Err(BadAnswer::Short));
         check(Fields::default(), Err(BadAnswer::Short));
         assert_eq!(length([1, 0, 0, 0]), Err(BadAnswer::Long(1 << 24)));
+    }
+
+    #[test]
+    fn streams_to_sockets_take_openssh_9_4() {
+        for version in ["OpenSSH_9.4p1, OpenSSL 3", "OpenSSH_10.0p2 Debian-7\n", "OpenSSH_9.10"] {
+            assert!(can_stream(version), "{version}");
+        }
+        for version in
+            ["OpenSSH_9.2p1 Debian-2, OpenSSL 3.0.22", "OpenSSH_8.9", "OpenSSH_", "Sun_SSH_9.9", ""]
+        {
+            assert!(!can_stream(version), "{version}");
+        }
     }
 
     fn hex(bytes: &[u8]) -> String {

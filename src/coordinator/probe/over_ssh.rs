@@ -49,7 +49,9 @@ pub(super) async fn capabilities(
     let itself = who_are_you(&mut daemon).await;
     let version = daemon.daemon_version().map(str::to_owned).or_else(|| report.nix_version.clone());
     let measured = merge::measured(&report, itself, rtt, clock::unix_seconds());
-    merge::capabilities(&reach.spec, measured, daemon.trust(), version)
+    let found = merge::capabilities(&reach.spec, measured, daemon.trust(), version);
+    // Whom a daemon does not trust, it may not tell what it is: then that is the first thing to mend.
+    found.or_else(|error| trusted(daemon.trust(), &report, host.uri()).and(Err(error)))
 }
 
 /// Runs the script.
@@ -83,7 +85,9 @@ async fn daemon(
         return Ok(daemon);
     }
     let chosen = !host.uri().remote_program.is_empty() || host.uri().remote_store.is_some();
-    if let Some(path) = report.socket.as_ref().filter(|_| !chosen) {
+    if let Some(path) = report.socket.as_ref().filter(|_| !chosen)
+        && host.can_stream().await
+    {
         host.use_socket(path);
         match timeout(limit / 3, pool.checkout()).await {
             Ok(Ok(daemon)) => return Ok(daemon),

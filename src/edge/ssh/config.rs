@@ -1,4 +1,4 @@
-//! What ssh's own configuration says of a host, asked of `ssh -G`: once for each connection.
+//! What ssh's own configuration says of a host, asked of `ssh -G` once for each connection; and what ssh can do.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::command;
 use crate::config::SshUri;
+use crate::wire::mux;
 use crate::wire::ssh_config::Settings;
 
 /// Cheap where the processor has instructions for them.
@@ -42,6 +43,18 @@ fn fast_first(default: &str, chosen: &str) -> Option<String> {
     }
     let others = all.iter().copied().filter(|cipher| !FAST.contains(cipher));
     Some(fast.iter().copied().chain(others).collect::<Vec<_>>().join(","))
+}
+
+/// Whether a master of ours can open a stream to a Unix socket; asked once.
+pub async fn can_stream() -> bool {
+    static CAN: OnceCell<bool> = OnceCell::const_new();
+    let can = CAN.get_or_init(async || {
+        let mut command = Command::new("ssh");
+        command.arg("-V").stdin(Stdio::null()).kill_on_drop(true);
+        let said = timeout(ASK, command.output()).await.ok().and_then(Result::ok);
+        said.is_some_and(|said| mux::can_stream(&String::from_utf8_lossy(&said.stderr)))
+    });
+    *can.await
 }
 
 async fn ask(first: &[String], last: &[String]) -> Option<Settings> {

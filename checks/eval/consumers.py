@@ -1,0 +1,135 @@
+"""The programs that read what the modules write: each gets the text, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import plistlib
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Callable, Mapping
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Skipped(Exception):
+    """This cannot be asked here; why."""
+
+
+class Wrong(Exception):
+    """What a program says against the text."""
+
+
+def read_all(texts: Mapping[str, str], muster: Path) -> dict[str, Exception | None]:
+    """Each text by the program that it is for; None where that is content."""
+    with tempfile.TemporaryDirectory(prefix="muster-texts-") as name:
+        folder = Path(name)
+        for text in texts:
+            (folder / text).write_text(without_store(texts[text]) if is_unit(text) else texts[text])
+        return {text: judged(reader(text, muster), folder / text) for text in sorted(texts)}
+
+
+def judged(read: Callable[[Path], object], text: Path) -> Exception | None:
+    try:
+        read(text)
+    except (Skipped, Wrong) as said:
+        return said
+    return None
+
+
+def reader(name: str, muster: Path) -> Callable[[Path], object]:
+    if is_unit(name):
+        return systemd
+    return {
+        "muster.toml": lambda text: needs(muster, "check-config", "--runtime-dir", "/run/muster", "--state-dir", "/var/lib/muster", text),
+        "sshd_config": sshd,
+        "ssh_config": lambda text: needs("ssh", "-G", "-F", text, "big"),
+        "authorized_keys": lambda text: authorized_keys(text, muster),
+        "nix.conf": nix_conf,
+        "launchd.plist": plist,
+    }[name]
+
+
+def is_unit(name: str) -> bool:
+    return name.endswith((".service", ".socket"))
+
+
+def without_store(unit: str) -> str:
+    """systemd wants the programs to exist, and no package was built."""
+    return re.sub(r"/nix/store/[^ \n]*/bin/[^ \n]+", "/bin/true", unit)
+
+
+def needs(program: Path | str, *words: Path | str) -> str:
+    """Runs it; it has to succeed."""
+    if not shutil.which(program):
+        raise Skipped(f"there is no {program}")
+    said = subprocess.run([program, *words], capture_output=True, text=True, timeout=60)
+    if said.returncode:
+        raise Wrong(said.stderr.strip() or said.stdout.strip() or f"exit code {said.returncode}")
+    return said.stdout + said.stderr
+
+
+def systemd(unit: Path) -> None:
+    """It prints what it does not know, and succeeds all the same. The other units lie beside this one."""
+    said = needs("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit)
+    if about := [line for line in said.splitlines() if unit.name in line]:
+        raise Wrong("\n".join(about))
+
+
+def sshd(config: Path) -> None:
+    """The whole, and what holds for the builders' user."""
+    program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if not program:
+        raise Skipped("there is no sshd")
+    key = config.with_name("host_key")
+    if not key.exists():
+        needs("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+    # sshd wants that directory, and only root can make it; sshd never gets further than reading here.
+    options: list[Path | str] = ["-f", config, "-h", key, "-o", "UsePAM=no"]
+    try:
+        needs(program, "-t", *options)
+        said = needs(program, "-T", "-C", "user=remotebuild,host=b1,addr=10.0.0.1", *options)
+    except Wrong as wrong:
+        if "rivilege separation" in str(wrong):
+            raise Skipped("sshd has no directory for privilege separation here") from wrong
+        raise
+    for line in ("clientaliveinterval 15", "allowstreamlocalforwarding local", "allowtcpforwarding no"):
+        if line not in said:
+            raise Wrong(f"for remotebuild, sshd does not take it as '{line}'")
+    other = needs(program, "-T", "-C", "user=eva,host=b1,addr=10.0.0.1", *options)
+    if "allowtcpforwarding yes" not in other:
+        raise Wrong("what is said of remotebuild holds for others as well")
+
+
+def authorized_keys(text: Path, muster: Path) -> None:
+    """It is a key, behind the very options that `muster key` tells people to write."""
+    needs("ssh-keygen", "-l", "-f", text)
+    options = text.read_text().partition(" ssh-")[0]
+    if f"\n{options} ssh-" not in needs(muster, "key", "--file", text.with_name("made")).replace("  ", ""):
+        raise Wrong(f"muster key prints other options than '{options}'")
+
+
+def nix_conf(config: Path) -> None:
+    """Whichever name the command has in this version. A key that Nix does not know is a warning only."""
+    folder = config.parent / "nix"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(config, folder / "nix.conf")
+    environment = {**os.environ, "NIX_CONF_DIR": str(folder), "NIX_USER_CONF_FILES": "/dev/null"}
+    if not shutil.which("nix"):
+        raise Skipped("there is no nix")
+    said = subprocess.run(["nix", "--extra-experimental-features", "nix-command", "show-config"], env=environment, capture_output=True, text=True, timeout=60)
+    wrong = [line for line in said.stderr.splitlines() if "unknown setting" in line or line.startswith("error")]
+    if said.returncode or wrong:
+        raise Wrong("\n".join(wrong) or said.stderr)
+
+
+def plist(text: Path) -> None:
+    try:
+        daemon = plistlib.loads(text.read_bytes())
+    except Exception as error:  # plistlib raises what its XML parser does
+        raise Wrong(f"no property list: {error}") from error
+    for key in ("Label", "RunAtLoad", "KeepAlive"):
+        if not daemon.get(key):
+            raise Wrong(f"launchd wants {key}")
