@@ -50,7 +50,7 @@ where
             // The bus was silent, or there is none; both are as they should be.
             Ok(()) => retry = RETRY.0,
             Err(trouble) => {
-                watcher.complain(&trouble, "what it said before holds");
+                watcher.complain(&trouble);
                 (watcher.tell)(Report::Failed(rank)).await;
                 sleep(retry).await;
                 retry = (retry * 2).min(RETRY.1);
@@ -70,6 +70,7 @@ struct Watcher<'a, Tell> {
 #[derive(Default)]
 struct Known {
     failure: Option<String>,
+    is_without_bus: bool,
     found: Vec<BuilderName>,
     absent: Vec<(String, Absence)>,
     refused: Vec<(String, String)>,
@@ -92,7 +93,11 @@ where
     async fn follow(&mut self, api: &LocalApi) -> Result<(), Trouble> {
         let mut bus = match api.bus().await {
             Err(trouble @ Trouble::Refused { .. }) => {
-                self.complain(&trouble, "it is asked every half a minute instead");
+                if !std::mem::replace(&mut self.known.is_without_bus, true) {
+                    tracing::warn!(
+                        "the tailnet's bus: {trouble}; its status is asked for every half a minute instead"
+                    );
+                }
                 Bus::silent()
             }
             bus => bus?,
@@ -130,11 +135,11 @@ where
         Ok(())
     }
 
-    /// Once for each reason.
-    fn complain(&mut self, trouble: &Trouble, so: &str) {
-        let failure = format!("the tailnet: {trouble}; {so}");
+    /// Once for each reason in a row.
+    fn complain(&mut self, trouble: &Trouble) {
+        let failure = trouble.to_string();
         if self.known.failure.as_ref() != Some(&failure) {
-            tracing::warn!("{failure}");
+            tracing::warn!("the tailnet: {failure}; what it said before holds");
         }
         self.known.failure = Some(failure);
     }
@@ -175,6 +180,9 @@ impl Known {
     }
 
     fn take_note(&mut self, choice: &Choice, refused: Vec<(String, String)>) {
+        if self.failure.take().is_some() {
+            tracing::info!("the tailnet answers again");
+        }
         let found: Vec<_> = choice.found.iter().map(|found| found.name.clone()).collect();
         if found != self.found {
             self.soon = LOOKS_SOON;
