@@ -111,6 +111,10 @@ let
 in
 rec {
   inherit (tools) options;
+  texts = import ./texts.nix {
+    inherit tools;
+    hasDarwin = nix-darwin != null;
+  };
   cases = lib.genAttrs files casesOf;
   count = lib.foldl' (sum: file: sum + lib.length (lib.attrNames cases.${file})) 0 files;
   failures = lib.concatLists (
