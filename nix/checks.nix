@@ -10,11 +10,30 @@ let
   inherit (pkgs) lib;
   inherit (flake.packages.${pkgs.stdenv.hostPlatform.system}) muster;
 
+  nixFiles = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.fileFilter (file: file.hasExt "nix") ../.;
+  };
   evaluated = import ../checks/eval { inherit nixpkgs nix-darwin; };
 in
 rust.checks
 // {
   inherit muster;
+
+  nix-style =
+    pkgs.runCommand "muster-nix-style"
+      {
+        nativeBuildInputs = [
+          pkgs.deadnix
+          pkgs.nixfmt
+        ];
+      }
+      ''
+        cd ${nixFiles}
+        nixfmt --check $(find . -name '*.nix')
+        deadnix --fail .
+        touch $out
+      '';
 }
 # The modules are evaluated for both platforms wherever that is done.
 // lib.optionalAttrs pkgs.stdenv.hostPlatform.isLinux (
