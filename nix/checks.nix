@@ -8,16 +8,44 @@
 }:
 let
   inherit (pkgs) lib;
+  inherit (flake.packages.${pkgs.stdenv.hostPlatform.system}) muster;
 
-  modules = import ../checks/eval { inherit nixpkgs nix-darwin; };
+  nixFiles = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.fileFilter (file: file.hasExt "nix") ../.;
+  };
+  evaluated = import ../checks/eval { inherit nixpkgs nix-darwin; };
 in
 rust.checks
 // {
-  inherit (flake.packages.${pkgs.stdenv.hostPlatform.system}) muster;
+  inherit muster;
 
-  modules =
-    if modules.failures == [ ] then
-      pkgs.runCommand "muster-modules" { } "echo ${toString modules.count} passed >$out"
-    else
-      throw "muster's modules:\n${lib.concatLines modules.failures}";
+  nix-style =
+    pkgs.runCommand "muster-nix-style"
+      {
+        nativeBuildInputs = [
+          pkgs.deadnix
+          pkgs.nixfmt
+        ];
+      }
+      ''
+        cd ${nixFiles}
+        nixfmt --check $(find . -name '*.nix')
+        deadnix --fail .
+        touch $out
+      '';
 }
+# The modules are evaluated for both platforms wherever that is done.
+// lib.optionalAttrs pkgs.stdenv.hostPlatform.isLinux (
+  {
+    modules =
+      if evaluated.failures == [ ] then
+        pkgs.runCommand "muster-modules" { } "echo ${toString evaluated.count} passed >$out"
+      else
+        throw "muster's modules:\n${lib.concatLines evaluated.failures}";
+  }
+  // import ../checks/vm {
+    inherit pkgs muster;
+    modules = flake;
+  }
+)

@@ -58,7 +58,7 @@ def is_unit(name: str) -> bool:
 
 def without_store(unit: str) -> str:
     """systemd wants the programs to exist, and no package was built."""
-    return re.sub(r"/nix/store/[^ \n]*/bin/[^ \n]+", "/bin/true", unit)
+    return re.sub(r'/nix/store/[^ "\n]*/bin/[^ "\n]+', "/bin/true", unit)
 
 
 def needs(program: Path | str, *words: Path | str) -> str:

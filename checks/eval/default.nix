@@ -4,8 +4,6 @@
   nixpkgs,
   nix-darwin ? null,
   system ? "x86_64-linux",
-  # For a nixpkgs older than nix-darwin wants.
-  checkRelease ? true,
   # Files of `cases`; none: all.
   only ? [ ],
 }:
@@ -39,21 +37,18 @@ let
 
   darwinOf =
     importing: configuration:
-    import (nix-darwin + "/eval-config.nix") (
-      {
-        inherit lib;
-        modules = importing ++ [
-          {
-            nixpkgs.source = nixpkgs;
-            nixpkgs.hostPlatform = lib.mkDefault "aarch64-darwin";
-            documentation.enable = false;
-            system.stateVersion = lib.mkDefault 4;
-          }
-          configuration
-        ];
-      }
-      // lib.optionalAttrs (!checkRelease) { enableNixpkgsReleaseCheck = false; }
-    );
+    import (nix-darwin + "/eval-config.nix") {
+      inherit lib;
+      modules = importing ++ [
+        {
+          nixpkgs.source = nixpkgs;
+          nixpkgs.hostPlatform = lib.mkDefault "aarch64-darwin";
+          documentation.enable = false;
+          system.stateVersion = lib.mkDefault 4;
+        }
+        configuration
+      ];
+    };
 
   equal = expected: actual: { inherit expected actual; };
 
@@ -111,6 +106,10 @@ let
 in
 rec {
   inherit (tools) options;
+  texts = import ./texts.nix {
+    inherit tools;
+    hasDarwin = nix-darwin != null;
+  };
   cases = lib.genAttrs files casesOf;
   count = lib.foldl' (sum: file: sum + lib.length (lib.attrNames cases.${file})) 0 files;
   failures = lib.concatLists (

@@ -62,7 +62,7 @@ in
 
     assertions = [
       {
-        assertion = config.nix.enable;
+        assertion = config.nix.enable or true;
         message = ''
           services.muster.builder needs nix.conf to be nix-darwin's: set nix.enable = true, or leave the module out and make
           the user and the settings by hand.

@@ -40,7 +40,14 @@ in
       command = "${lib.getExe config.services.muster.package} coordinator --config ${
         config.environment.etc."muster/config.toml".source
       } --runtime-dir ${cfg.runtimeDir}";
-      path = [ config.nix.package ];
+      # ssh is the system's.
+      path = [
+        config.nix.package
+        "/usr/bin"
+        "/bin"
+        "/usr/sbin"
+        "/sbin"
+      ];
       serviceConfig = {
         Label = "org.nixos.muster";
         RunAtLoad = true;

@@ -367,7 +367,7 @@ in
         '';
       }
       {
-        assertion = config.nix.enable;
+        assertion = config.nix.enable or true;
         message = ''
           services.muster.coordinator needs nix.conf to be this configuration's: set nix.enable = true, or leave the module
           out and run `muster setup`.

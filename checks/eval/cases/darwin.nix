@@ -135,6 +135,13 @@ lib.optionalAttrs hasDarwin {
   );
   "it reads the configuration that was checked" =
     contains "muster-checked.toml --runtime-dir /var/run/muster" daemon.command;
+  "it finds the system's ssh, and Nix" =
+    equal
+      [ true true ]
+      [
+        (lib.hasInfix ":/usr/bin:" daemon.path)
+        (lib.hasInfix "-nix-" daemon.path)
+      ];
   "an alias, and a host key that everybody knows" = holds (
     lib.hasInfix "Host big\n  HostName 10.0.0.2\n" asking.programs.ssh.extraConfig
     &&

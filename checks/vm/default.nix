@@ -1,0 +1,95 @@
+# The scenarios in virtual machines of NixOS: { scenario-NAME = test; }. What each needs stands in nodes.json.
+{
+  pkgs,
+  muster,
+  modules,
+}:
+let
+  inherit (pkgs) lib;
+  keys = import (pkgs.path + "/nixos/tests/ssh-keys.nix") pkgs;
+  scenarios = lib.importJSON ./nodes.json;
+
+  base = node: {
+    environment.systemPackages = [
+      muster
+      pkgs.nftables
+    ];
+    environment.etc."vm/role".text = node.role;
+    users.users.alice = {
+      isNormalUser = true;
+      uid = 1001;
+    };
+    nix.settings = {
+      experimental-features = [ "nix-command" ];
+      sandbox = true;
+      # The scenarios' build scripts have busybox, and a file that says on which machine they run.
+      sandbox-paths = [
+        "/bin/sh=${pkgs.pkgsStatic.busybox}/bin/busybox"
+        "/bin/busybox=${pkgs.pkgsStatic.busybox}/bin/busybox"
+        "/labhost=/etc/hostname"
+      ];
+      substituters = lib.mkForce [ ];
+    }
+    // node.nix_conf;
+    virtualisation = {
+      cores = 2;
+      memorySize = 1536;
+      writableStore = true;
+    };
+    documentation.enable = false;
+    networking.firewall.enable = false;
+  };
+
+  builder = node: {
+    imports = [ modules.nixosModules.builder ];
+    services.muster.builder = {
+      enable = true;
+      inherit (node) trusted;
+      # A key that nobody has: somebody must be able to log in, or the module complains.
+      authorizedKeys = [
+        (
+          if node.authorized then
+            keys.snakeOilPublicKey
+          else
+            keys.snakeOilEd25519PublicKey
+              or "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDnCQXlllHoLX5EvU+t6yP/npsmuxKt0skHVeJashizE"
+        )
+      ];
+    };
+    services.openssh.ports = [ node.port ];
+  };
+
+  coordinator = node: {
+    nix.settings.builders = lib.mkDefault "@/run/muster/machines";
+    # The scenarios' own key, for root and for whomever else they let use it.
+    systemd.tmpfiles.rules = [
+      "d /root/.ssh 0700 root root"
+      "C ${node.key} 0600 root root - ${keys.snakeOilPrivateKey}"
+    ];
+  };
+
+  machine = _: node: {
+    imports = [
+      (base node)
+    ]
+    ++ lib.optional (node.role != "coordinator") (builder node)
+    ++ lib.optional (node.role != "builder") (coordinator node);
+  };
+
+  test =
+    name: nodes:
+    pkgs.testers.runNixOSTest {
+      name = "muster-${name}";
+      nodes = lib.mapAttrs machine nodes;
+      # The scenarios are checked where they are written: checks/offline.
+      skipTypeCheck = true;
+      skipLint = true;
+      testScript = ''
+        import sys
+        sys.path[:0] = ["${../scenarios}", "${./.}"]
+        import shim
+        shim.run(${builtins.toJSON name}, ${builtins.toJSON nodes}, {machine.name: machine for machine in machines}, subtest)
+      '';
+    };
+in
+lib.mapAttrs' (name: nodes: lib.nameValuePair "scenario-${name}" (test name nodes)) scenarios
