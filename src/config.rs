@@ -95,6 +95,8 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// Whether builders fetch what they lack from their own substituters first. None: what nix.conf says.
     pub builders_use_substitutes: Option<bool>,
+    /// Whether builders may build for us whose daemons do not trust us.
+    pub use_untrusted: bool,
     /// How Nix reaches the builders.
     pub attach: Attach,
     /// Nix's own configuration.

@@ -57,6 +57,7 @@ fn ask(number: u64) -> Ask {
         system: System::parse("x86_64-linux").expect("a system"),
         features: BTreeSet::new(),
         closure: (0..300).map(input).collect::<Arc<[_]>>(),
+        unsigned: None,
         client: Client { uid: 0, pid: u32::try_from(number % 7).expect("small") },
         check: false,
     }

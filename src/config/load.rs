@@ -38,6 +38,7 @@ pub(super) fn load(
     let routes: Vec<_> = routes.into_iter().map(route).collect::<Result<_, _>>()?;
     let sources = source::sources(&mut top, builders.is_empty() && expect.is_empty())?;
     let builders_use_substitutes = top.take("builders_use_substitutes", value::flag)?;
+    let use_untrusted = top.take_or("use_untrusted", false, value::flag)?;
     let attach = top.take_or("attach", Attach::Endpoint, attach)?;
     let endpoint = endpoint(top.section("endpoint", "[endpoint]")?, environment, &runtime_dir)?;
     let fallback = places::system_control(typed.places.runtime_dir.as_deref(), environment);
@@ -56,6 +57,7 @@ pub(super) fn load(
         builders,
         sources,
         builders_use_substitutes,
+        use_untrusted,
         attach: typed.attach.unwrap_or(attach),
         nix: places::nix_files(typed.nix.nix_conf_dir.as_deref(), environment),
         ssh_options: ssh_options(environment)?,

@@ -44,7 +44,7 @@ fn an_unknown_key_is_named_with_its_line_and_the_keys_there_are() {
     );
     refused(
         "[controll]\n",
-        "1: unknown key `controll` in the top section; known: local_store, nix_daemon, store_dir, builder, expect, route, source, builders_use_substitutes, attach, endpoint, control, timeouts, limits",
+        "1: unknown key `controll` in the top section; known: local_store, nix_daemon, store_dir, builder, expect, route, source, builders_use_substitutes, use_untrusted, attach, endpoint, control, timeouts, limits",
     );
     refused("[control]\ngroups = 'x'\n", "2: unknown key `groups` in [control]; known: socket, group");
 }

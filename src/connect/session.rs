@@ -15,6 +15,7 @@ use crate::edge::spool::Nar;
 use crate::edge::stdio::Pollable;
 use crate::nix::handshake::{HandshakeError, Offer, Version};
 use crate::nix::logs::{DaemonError, LogMessage};
+use crate::nix::machines::LineRef;
 use crate::nix::ops::{Op, Reply, Request, Stream};
 use crate::nix::server::Server;
 use crate::nix::wire::{self, Dialect, ProtocolError};
@@ -114,7 +115,11 @@ impl Session {
         let Settings { socket, line, notice, ancestry } = settings;
         let dir = StoreDir::parse(&notice.store_dir).unwrap_or_default();
         let version = Version::new(notice.protocol_minor).min(Version::OURS);
-        let offer = Offer { version, daemon_version: notice.nix_version.clone(), trust: Trust::Trusted };
+        let trust = match line.as_deref().map(LineRef::parse) {
+            Some(Ok(line)) => line.trust(),
+            _ => Trust::Trusted,
+        };
+        let offer = Offer { version, daemon_version: notice.nix_version.clone(), trust };
         let server = Server::handshake(from, to, dir.clone(), &offer).await?;
         let hello = Hello {
             version: 0,

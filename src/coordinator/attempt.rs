@@ -4,6 +4,7 @@
 //! outputs are here, so that the builder's garbage collector cannot come between. Nothing is decided here: how it
 //! ended is reported, and the policy says what follows.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +20,7 @@ use super::narration::Narration;
 use super::reach::{Pools, Reach};
 use super::upload::{Carrier, UploadError};
 use super::{News, World};
-use crate::domain::{AttemptId, AttemptOutcome, BuildResult, BuildStatus, PathInfo, Stage, StorePath};
+use crate::domain::{AttemptId, AttemptOutcome, BuildResult, BuildStatus, PathInfo, Stage, StorePath, Trust};
 use crate::edge::meter::Meter;
 use crate::edge::pool::Lease;
 use crate::nix::client::Error;
@@ -77,7 +78,8 @@ impl Attempt {
 
     /// Roots the closure on the builder and asks what of it is not there, when the builder has downloaded what it can.
     async fn prepare(&self, channel: &mut Lease) -> Step<Vec<Arc<PathInfo>>> {
-        let paths: Vec<StorePath> = self.job.closure.iter().map(|info| info.path.clone()).collect();
+        let closure = self.closure(channel).await?;
+        let paths: Vec<StorePath> = closure.iter().map(|info| info.path.clone()).collect();
         let meter = channel.meter();
         let mut valid = watched(&meter, self.patience(), channel.root_and_query(&paths)).await?;
         let absent: Vec<StorePath> = paths.into_iter().filter(|path| !valid.contains(path)).collect();
@@ -86,7 +88,22 @@ impl Attempt {
             valid.extend(watched(&meter, self.patience(), asked).await?);
         }
         self.present(valid.iter()).await;
-        Ok(self.job.closure.iter().filter(|info| !valid.contains(&info.path)).cloned().collect())
+        Ok(closure.iter().filter(|info| !valid.contains(&info.path)).cloned().collect())
+    }
+
+    /// A daemon that does not trust us builds an input-addressed derivation only from its file and the files behind it.
+    fn needs_graph(&self, channel: &Lease) -> bool {
+        channel.trust() == Trust::Untrusted && !self.job.derivation.is_content_addressed()
+    }
+
+    /// What the builder must have, references first.
+    async fn closure(&self, channel: &Lease) -> Step<Cow<'_, [Arc<PathInfo>]>> {
+        if !self.needs_graph(channel) {
+            return Ok(Cow::Borrowed(&self.job.closure));
+        }
+        let roots = self.job.derivation.inputs.iter().chain([&self.job.drv]).cloned().collect();
+        let closure = self.world.local.closure(&roots).await;
+        closure.map(Cow::Owned).map_err(|error| local(Stage::Preparing, &error))
     }
 
     async fn upload(&self, pools: &Pools, channel: &mut Lease, missing: Vec<Arc<PathInfo>>) -> Step<()> {
@@ -101,7 +118,7 @@ impl Attempt {
         };
         carrier.upload(channel, missing).await.map_err(|error| match error {
             UploadError::Unreachable(error) => lost(STAGE, &error),
-            UploadError::Builder(error) => failed(STAGE, error),
+            UploadError::Builder(error) => unsigned(failed(STAGE, error)),
             UploadError::Stalled(error) => lost(STAGE, &error),
             error @ (UploadError::Local(_) | UploadError::Broken(_)) => local(STAGE, &error),
         })?;
@@ -123,8 +140,17 @@ impl Attempt {
         } else {
             BuildMode::Normal
         };
+        let graph = self.needs_graph(channel);
+        let building = async {
+            if graph {
+                let target = format!("{}!*", self.world.store_dir.full(drv));
+                channel.build_target(target, mode, &mut on_log).await
+            } else {
+                channel.build_derivation(drv, derivation, mode, &mut on_log).await
+            }
+        };
         tokio::select! {
-            built = channel.build_derivation(drv, derivation, mode, &mut on_log) => built.map_err(failed),
+            built = building => built.map_err(failed),
             why = clocks.over() => Err(AttemptOutcome::Failed(BuildResult::verdict(BuildStatus::TimedOut, why))),
         }
     }
@@ -220,6 +246,18 @@ fn lost(stage: Stage, why: &dyn Display) -> AttemptOutcome {
 
 fn local(stage: Stage, why: &dyn Display) -> AttemptOutcome {
     AttemptOutcome::LocalError { stage, message: why.to_string() }
+}
+
+/// Nix names the path; what helps, it leaves to the reader.
+fn unsigned(outcome: AttemptOutcome) -> AttemptOutcome {
+    match outcome {
+        AttemptOutcome::Refused { stage, message } if message.contains("lacks a") => {
+            let advice = "sign it with a key in the builder's trusted-public-keys (nix store sign), or add our user \
+                          to its trusted-users";
+            AttemptOutcome::Refused { stage, message: format!("{message}; {advice}") }
+        }
+        other => other,
+    }
 }
 
 fn read(stage: &Mutex<Stage>) -> Stage {

@@ -73,7 +73,8 @@ fn placeholder(config: &Config, default_system: &System, fleet: &[Member<'_>]) -
     }
     let features: BTreeSet<Feature> =
         fleet.iter().flat_map(|member| member.caps.features.iter().cloned()).collect();
-    lines::line(config, systems, features, 0, 1.0)
+    let name = lines::name(&systems, &features, false);
+    lines::line(config, name, (systems, features), 0, 1.0)
 }
 
 /// The line's way to the machine: URI, key and host key in the fields that stock reads them from.

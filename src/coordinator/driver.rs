@@ -489,6 +489,7 @@ pub(super) fn settings(config: &Config) -> Settings {
         expect: config.expect.clone(),
         expect_timeout: timeouts.expect,
         routes: config.routes.clone(),
+        use_untrusted: config.use_untrusted,
         ..Settings::default()
     }
 }

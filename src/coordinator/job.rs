@@ -32,8 +32,13 @@ impl Job {
         local: &LocalStore,
         drv: StorePath,
         derivation: BasicDerivation,
+        signatures_matter: bool,
     ) -> Result<Self, LocalError> {
-        let closure = local.closure(&derivation.inputs).await?;
+        let mut closure = local.closure(&derivation.inputs).await?;
+        if signatures_matter && !closure.iter().all(|info| info.is_vouched_for()) {
+            // What we remember of a path may be older than its signature.
+            closure = local.fresh(&closure).await?;
+        }
         let outputs: Vec<StorePath> = derivation.known_outputs().cloned().collect();
         let reference = local.all_valid(&outputs).await?.unwrap_or_default();
         Ok(Self { drv, derivation, closure, reference })
@@ -53,6 +58,7 @@ impl Job {
                 .iter()
                 .map(|info| Input { path: info.path.hash(), bytes: info.nar_size })
                 .collect(),
+            unsigned: self.closure.iter().find(|info| !info.is_vouched_for()).map(|info| info.path.clone()),
             client,
             check: self.is_check(),
         }

@@ -12,11 +12,11 @@ use crate::policy::snapshot::BuilderRow;
 use sha2::{Digest, Sha256};
 
 use crate::config::{Config, DEFAULT_ENDPOINT, LocalMachine};
-use crate::domain::{Capabilities, Feature, Label, System};
+use crate::domain::{Capabilities, Feature, Label, System, Trust};
 use crate::nix::machines::{BadEndpoint, Line, LineName, LineRef, SpeedFactor, endpoint_uri};
 
-/// What a line offers.
-type Offer = (BTreeSet<System>, BTreeSet<Feature>);
+/// What a line offers, and whether to clients whom its builders do not trust: stock goes by other rules there.
+type Offer = (BTreeSet<System>, BTreeSet<Feature>, bool);
 
 /// The lines for builders with these capabilities, best first.
 ///
@@ -30,14 +30,17 @@ pub fn lines<'a>(
 ) -> Result<Vec<Line>, BadEndpoint> {
     let offers = offers(config, default_system, builders);
     let accepted = accepted(config, &offers);
-    let counts: BTreeSet<usize> = offers.keys().map(|(_, features)| features.len()).collect();
+    let counts: BTreeSet<usize> = offers.keys().map(|(_, features, _)| features.len()).collect();
     let mut lines = Vec::new();
-    for ((systems, features), max_jobs) in offers.into_keys().zip(accepted) {
+    for ((systems, features, untrusted), max_jobs) in offers.into_keys().zip(accepted) {
         let richer = counts.iter().filter(|&&count| count > features.len()).count();
         if left_to_nix(&systems, &features) {
             continue;
         }
-        lines.push(line(config, systems, features, max_jobs, factor(richer))?);
+        // Whoever trusts us takes more, and is asked first.
+        let factor = if untrusted { 1.0 } else { factor(richer) };
+        let name = name(&systems, &features, untrusted);
+        lines.push(line(config, name, (systems, features), max_jobs, factor)?);
     }
     lines.sort_by(|a, b| b.speed_factor.get().total_cmp(&a.speed_factor.get()));
     Ok(lines)
@@ -53,7 +56,7 @@ pub fn lines_for_label(
     let socket = (socket != Path::new(DEFAULT_ENDPOINT)).then(|| socket.to_string_lossy().into_owned());
     let reference = LineRef::Use { label: label.clone(), socket };
     let program = config.endpoint.program.to_string_lossy();
-    let mut offers: BTreeMap<Offer, u32> = BTreeMap::new();
+    let mut offers: BTreeMap<_, u32> = BTreeMap::new();
     for row in builders.iter().filter(|row| row.labels.contains(label) && !row.systems.is_empty()) {
         *offers.entry((row.systems.clone(), row.features.clone())).or_default() += row.slots;
     }
@@ -75,13 +78,15 @@ fn offers<'a>(
 ) -> BTreeMap<Offer, u32> {
     let mut offers: BTreeMap<Offer, u32> = BTreeMap::new();
     for found in builders {
-        *offers.entry((found.systems.clone(), found.features.clone())).or_default() += found.slots.get();
+        let untrusted = found.trust == Trust::Untrusted;
+        *offers.entry((found.systems.clone(), found.features.clone(), untrusted)).or_default() +=
+            found.slots.get();
     }
     for expected in &config.expect {
-        offers.entry((expected.systems.clone(), expected.features.clone())).or_insert(1);
+        offers.entry((expected.systems.clone(), expected.features.clone(), false)).or_insert(1);
     }
     if offers.is_empty() {
-        offers.insert((BTreeSet::from([default_system.clone()]), BTreeSet::new()), 1);
+        offers.insert((BTreeSet::from([default_system.clone()]), BTreeSet::new(), false), 1);
     }
     offers
 }
@@ -110,13 +115,13 @@ fn factor(richer: usize) -> f32 {
 
 pub(super) fn line(
     config: &Config,
-    systems: BTreeSet<System>,
-    supported: BTreeSet<Feature>,
+    name: LineName,
+    (systems, supported): (BTreeSet<System>, BTreeSet<Feature>),
     max_jobs: u32,
     factor: f32,
 ) -> Result<Line, BadEndpoint> {
     let program = config.endpoint.program.to_string_lossy();
-    let reference = LineRef::Line { name: name(&systems, &supported), socket: socket(config) };
+    let reference = LineRef::Line { name, socket: socket(config) };
     let mut line = Line::new(endpoint_uri(&program, &reference)?);
     line.systems = systems;
     line.supported = supported;
@@ -133,15 +138,16 @@ fn socket(config: &Config) -> Option<String> {
 
 /// One system, as stock shows it to the user, and a few digits that tell this offer from others. Short: stock makes
 /// file names of it.
-fn name(systems: &BTreeSet<System>, features: &BTreeSet<Feature>) -> LineName {
+pub(super) fn name(systems: &BTreeSet<System>, features: &BTreeSet<Feature>, untrusted: bool) -> LineName {
     const DIGITS: usize = 6;
     let words = systems.iter().map(System::as_str).chain(features.iter().map(Feature::as_str));
     let digest = Sha256::digest(words.collect::<Vec<_>>().join(" "));
     let digits = &data_encoding::HEXLOWER.encode(&digest)[..DIGITS];
     let own = systems.get(&super::probe::this_system()).or(systems.first());
     let system: String = own.map_or("any", System::as_str).chars().take(40).collect();
-    LineName::parse(&format!("{system}-{digits}"))
-        .unwrap_or_else(|_| LineName::parse(digits).expect("digits are a name"))
+    let name = LineName::parse(&format!("{system}-{digits}"))
+        .unwrap_or_else(|_| LineName::parse(digits).expect("digits are a name"));
+    if untrusted { name.untrusted().expect("a short name has room") } else { name }
 }
 
 #[cfg(test)]
@@ -150,7 +156,6 @@ mod tests {
 
     use super::super::fixtures::config;
     use super::*;
-    use crate::domain::Trust;
 
     fn builder(system: &str, features: &[&str], slots: u32) -> Capabilities {
         Capabilities {
@@ -191,6 +196,23 @@ mod tests {
         let expected: Vec<_> =
             expected.iter().map(|&(s, f, jobs, factor)| (s.to_owned(), f.to_owned(), jobs, factor)).collect();
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn builders_that_do_not_trust_us_have_a_line_of_their_own_that_says_so_and_is_asked_last() {
+        let trusting = builder("x86_64-linux", &[], 2);
+        let untrusting = Capabilities { trust: Trust::Untrusted, ..builder("x86_64-linux", &[], 1) };
+        let rich = builder("x86_64-linux", &["kvm"], 1);
+        let all = [untrusting, trusting, rich];
+        check(
+            "",
+            &all,
+            &[("x86_64-linux", "", 6, 10.0), ("x86_64-linux", "", 3, 1.0), ("x86_64-linux", "kvm", 3, 1.0)],
+        );
+        let system = System::parse("x86_64-linux").expect("a system");
+        let lines = lines(&config(""), &system, all.iter(), |_, _| false).expect("lines");
+        let said: Vec<_> = lines.iter().map(|line| line.uri.to_string().contains("-untrusted")).collect();
+        assert_eq!(said, [false, true, false]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::reach::Reach;
 use super::{News, World};
-use crate::config::Attach;
+use crate::config::{Attach, Config};
 use crate::domain::{Capabilities, Slots, System};
 use crate::edge::channel::Transport;
 use crate::edge::clock;
@@ -22,11 +22,12 @@ pub(super) async fn probe(reach: Arc<Reach>, world: Arc<World>) {
     let config = world.config();
     let limit = config.timeouts.probe;
     let before = reach.learned();
-    let found = timeout(limit, capabilities(&reach, config.attach, limit)).await.unwrap_or_else(|_| {
-        // The next probe must not wait for the same dead connection.
-        reach.transport().doubt();
-        Err(no_answer(limit))
-    });
+    let found =
+        timeout(limit, capabilities(&reach, Purpose::of(&config), limit)).await.unwrap_or_else(|_| {
+            // The next probe must not wait for the same dead connection.
+            reach.transport().doubt();
+            Err(no_answer(limit))
+        });
     let is_well = found.is_ok();
     world.tell(News::Event(Event::Probed(reach.name().clone(), found))).await;
     if reach.learned() != before {
@@ -62,14 +63,32 @@ pub(super) fn no_answer(limit: Duration) -> String {
     format!("no answer within {}", humantime::format_duration(limit))
 }
 
+/// What is asked of a builder.
+#[derive(Clone, Copy)]
+pub(super) struct Purpose {
+    attach: Attach,
+    use_untrusted: bool,
+}
+
+impl Purpose {
+    pub fn of(config: &Config) -> Self {
+        Self { attach: config.attach, use_untrusted: config.use_untrusted }
+    }
+
+    /// Stock Nix may know signatures that a builder accepts; what goes through us is unsigned, unless we are told.
+    fn needs_trust(self) -> bool {
+        self.attach == Attach::Endpoint && !self.use_untrusted
+    }
+}
+
 /// What it can do, or why it can't be used. The caller bounds the time, of which there is about `limit`.
 pub(super) async fn capabilities(
     reach: &Reach,
-    attach: Attach,
+    purpose: Purpose,
     limit: Duration,
 ) -> Result<Capabilities, String> {
     match reach.transport() {
-        Transport::Ssh(host, _) => over_ssh::capabilities(reach, host, attach, limit).await,
+        Transport::Ssh(host, _) => over_ssh::capabilities(reach, host, purpose, limit).await,
         Transport::Process(_) | Transport::Socket(_) => here(reach).await,
     }
 }

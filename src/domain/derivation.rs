@@ -48,6 +48,13 @@ impl BasicDerivation {
         self.outputs.values().filter_map(|output| output.path.as_ref())
     }
 
+    /// Whether the outputs' content says whether it is right (fixed and floating ones): a daemon builds such a
+    /// derivation for anybody.
+    pub fn is_content_addressed(&self) -> bool {
+        let addressed = |output: &DerivationOutput| !output.hash_algo.is_empty() && output.hash != "impure";
+        self.outputs.values().all(addressed)
+    }
+
     /// A variable of the environment, where it is text.
     pub fn env_text(&self, name: &str) -> Option<&str> {
         self.env.get(name.as_bytes()).and_then(|value| std::str::from_utf8(value).ok())

@@ -26,3 +26,10 @@ pub struct PathInfo {
     /// The content address, as Nix renders it; none where it is input-addressed.
     pub ca: Option<String>,
 }
+
+impl PathInfo {
+    /// Whether a daemon that does not trust us might take it: it is signed, or its content says that it is right.
+    pub fn is_vouched_for(&self) -> bool {
+        self.ca.is_some() || !self.signatures.is_empty()
+    }
+}

@@ -35,6 +35,8 @@ pub struct Ask {
     pub features: BTreeSet<Feature>,
     /// The whole closure of its inputs.
     pub closure: Arc<[Input]>,
+    /// An input that only a daemon that trusts us takes: it is neither signed nor content-addressed.
+    pub unsigned: Option<StorePath>,
     /// Who asks.
     pub client: Client,
     /// Whether this is a `--check`: its outputs are all valid already, and it is built and compared all the same.

@@ -86,6 +86,8 @@ enum Then {
     Once,
     Upload,
     Probe,
+    /// It does not trust us, and an input lacks a signature: no probe will change that where it is known.
+    Unsigned,
     Local,
 }
 
@@ -107,8 +109,8 @@ const UNSUPPORTED: &[&str] = &[
     "primary store that isn't a local store",
     "Exec format error",
 ];
-const UNTRUSTED: &[&str] =
-    &["lacks a signature by a trusted key", "lacks a valid signature", "not privileged"];
+const UNTRUSTED: &[&str] = &["not privileged"];
+const UNSIGNED: &[&str] = &["lacks a signature by a trusted key", "lacks a valid signature"];
 const MISSING_INPUT: &[&str] = &[
     "is not valid",
     "does not exist, and substitution is disabled",
@@ -162,6 +164,7 @@ const TABLE: &[Row] = {
         Row(unclear, DISK_FULL, Then::Elsewhere),
         Row(unclear, UNSUPPORTED, Then::Probe),
         Row(unclear, UNTRUSTED, Then::Probe),
+        Row(unclear, UNSIGNED, Then::Unsigned),
         Row(unclear, NO_BUILD_USER, Then::Later),
         Row(unclear, DAEMON_TROUBLE, Then::Elsewhere),
         Row(unclear, MISSING_INPUT, Then::Upload),
@@ -222,10 +225,11 @@ fn limit(then: Then, words: &str, past: &Past, limits: &Limits) -> Verdict {
         Then::Local => Verdict::Later,
         Then::Once if past.elsewhere && past.unclear == 0 => Verdict::Elsewhere(Against::Nobody),
         Then::Once => Verdict::Final,
-        Then::Elsewhere | Then::Upload | Then::Probe if tired => Verdict::GiveUp,
+        Then::Elsewhere | Then::Upload | Then::Probe | Then::Unsigned if tired => Verdict::GiveUp,
+        Then::Unsigned if past.refusals > 0 && !past.elsewhere => Verdict::GiveUp,
         Then::Upload if past.uploads < limits.uploads => Verdict::UploadAgain,
         Then::Upload | Then::Elsewhere => Verdict::Elsewhere(Against::Builder),
-        Then::Probe => Verdict::ProbeAgain,
+        Then::Probe | Then::Unsigned => Verdict::ProbeAgain,
     }
 }
 
@@ -332,6 +336,14 @@ mod tests {
             check(&failed(MiscFailure, text), FRESH, expected);
             check(&failed(InputRejected, text), FRESH, expected);
         }
+    }
+
+    #[test]
+    fn a_missing_signature_is_the_end_once_every_builder_has_missed_it() {
+        let text = "cannot add path '/p' because it lacks a signature by a trusted key";
+        check(&refused(text), Past { refusals: 1, ..FRESH }, ProbeAgain);
+        check(&refused(text), Past { elsewhere: false, ..FRESH }, ProbeAgain);
+        check(&refused(text), Past { refusals: 1, elsewhere: false, ..FRESH }, GiveUp);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::fleet::{Builder, Fleet, Health};
 use super::presence::Presence;
 use super::queue::Shape;
 use super::settings::Settings;
-use crate::domain::{BuilderName, Feature, Label, System, Time, Trust};
+use crate::domain::{BuilderName, Feature, Label, StorePath, System, Time, Trust};
 
 /// What was decided for a build, and why, by builder.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +49,8 @@ pub enum Reason {
     NotLabelled(BTreeSet<Label>),
     /// Its daemon does not trust us.
     Untrusted,
+    /// Nor does it take this input, which nobody has signed.
+    Unsigned(StorePath),
     /// Somebody wants nothing new to start there.
     Drained(String),
     /// It is in doubt and probed.
@@ -82,6 +84,7 @@ impl fmt::Display for Reason {
             Reason::NotLabelled(labels) => write!(f, "it is not labelled {}", either(labels)),
             Reason::Drained(by) => write!(f, "it is drained by {by}: nothing new starts there"),
             Reason::Untrusted => f.write_str("its daemon does not trust us"),
+            Reason::Unsigned(path) => write!(f, "its daemon does not trust us, and {}", unsigned(path)),
             Reason::Probing => f.write_str("it is being probed"),
             Reason::Silent(silence) => write!(f, "it has not answered for {}", seconds(*silence)),
             Reason::Down(why) => write!(f, "it is down: {why}"),
@@ -101,6 +104,13 @@ pub(super) fn seconds(duration: Duration) -> String {
 /// Features as a phrase.
 pub(super) fn words(features: &BTreeSet<Feature>) -> String {
     features.iter().map(Feature::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// What is wrong with an input, and what helps.
+pub(super) fn unsigned(path: &StorePath) -> String {
+    format!(
+        "the input '{path}' lacks a signature: sign it with a key that the builder trusts (nix store sign)"
+    )
 }
 
 /// Labels as a phrase.
@@ -167,6 +177,8 @@ pub(super) fn unfit(shape: &Shape, builder: &Builder, settings: &Settings) -> Op
         Some(Reason::NotLabelled(shape.labels.clone()))
     } else if caps.trust == Trust::Untrusted && !settings.use_untrusted {
         Some(Reason::Untrusted)
+    } else if caps.trust == Trust::Untrusted {
+        shape.unsigned.clone().map(Reason::Unsigned)
     } else {
         None
     }

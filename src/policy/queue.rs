@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::bits::Bits;
 use super::waiting::Waiting;
-use crate::domain::{BuildId, Client, Feature, Label, System};
+use crate::domain::{BuildId, Client, Feature, Label, StorePath, System};
 
 /// What a build asks of a builder. Builds of one shape are interchangeable for placement, closures apart.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +23,8 @@ pub(super) struct Shape {
     pub features: BTreeSet<Feature>,
     /// The builder must have one of them; none = any builder.
     pub labels: BTreeSet<Label>,
+    /// Keeps it from builders that do not trust us; none too where these get nothing anyway.
+    pub unsigned: Option<StorePath>,
 }
 
 /// A build's place in the order; the smallest starts first.

@@ -42,7 +42,8 @@ impl State {
                 self.settings.routes.iter().find(fits).map(|route| route.labels.clone()).unwrap_or_default()
             }
         };
-        Shape { system: ask.system.clone(), features: ask.features.clone(), labels }
+        let unsigned = ask.unsigned.clone().filter(|_| self.settings.use_untrusted);
+        Shape { system: ask.system.clone(), features: ask.features.clone(), labels, unsigned }
     }
 
     fn begin_build(&mut self, ask: Ask, shape: Shape, now: Time) -> BuildId {

@@ -173,7 +173,9 @@ impl State {
 
     fn group_reason(&self, shape: &Shape, group: &Group, now: Time) -> Waiting {
         let why = waiting::reason(group, shape, &self.fleet, &self.settings);
-        let alone = self.settings.when_empty == WhenEmpty::Local && self.is_empty_for(shape, now);
+        let unsigned = matches!(why, Waiting::Unsigned(..));
+        let alone =
+            !unsigned && self.settings.when_empty == WhenEmpty::Local && self.is_empty_for(shape, now);
         if alone { Waiting::Alone(Box::new(why)) } else { why }
     }
 

@@ -82,6 +82,7 @@ fn ask(number: u64) -> Ask {
         label: None,
         features: BTreeSet::new(),
         closure: Vec::new().into(),
+        unsigned: None,
         client: Client::default(),
         check: false,
     }

@@ -3,16 +3,18 @@
 use super::builds::Build;
 use super::event::Effect;
 use super::fleet::{Builder, Fleet, Health, Probe};
-use super::place::{either, seconds, unfit, words};
+use super::place::{Reason, either, seconds, unfit, unsigned, words};
 use super::queue::{Group, Shape};
 use super::settings::Settings;
-use crate::domain::{BuilderName, RequestId, Time};
+use crate::domain::{BuilderName, RequestId, StorePath, Time};
 
 /// Why builds wait. What changes by itself, such as the seconds until something, is no part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Waiting {
     /// No builder offers what they need.
     NoneKnown,
+    /// The first builder that offers it does not trust us, and an input is unsigned.
+    Unsigned(BuilderName, StorePath),
     /// None of the builders that offer it is ready; the first of them, and its error.
     NotReady(BuilderName, Option<String>),
     /// All slots of those that are ready are in use.
@@ -33,8 +35,15 @@ pub(super) fn reason(group: &Group, shape: &Shape, fleet: &Fleet, settings: &Set
     let unknown = || fleet.iter().find(|(_, builder)| may_turn_out_to_fit(shape, builder, settings));
     match first_unready.or_else(unknown) {
         Some((name, builder)) => Waiting::NotReady(name.clone(), builder.reason.clone()),
-        None => Waiting::NoneKnown,
+        None => unsigned_for(shape, fleet, settings).unwrap_or(Waiting::NoneKnown),
     }
+}
+
+fn unsigned_for(shape: &Shape, fleet: &Fleet, settings: &Settings) -> Option<Waiting> {
+    fleet.iter().find_map(|(name, builder)| match unfit(shape, builder, settings) {
+        Some(Reason::Unsigned(path)) => Some(Waiting::Unsigned(name.clone(), path)),
+        _ => None,
+    })
 }
 
 fn may_turn_out_to_fit(shape: &Shape, builder: &Builder, settings: &Settings) -> bool {
@@ -52,6 +61,9 @@ pub(super) fn say(why: &Waiting, build: &Build, fleet: &Fleet, now: Time) -> Str
             say(why, build, fleet, now)
         ),
         Waiting::NoneKnown => format!("waits for {wanted}: none is known"),
+        Waiting::Unsigned(name, path) => {
+            format!("waits for {wanted} that trusts us: {name}'s daemon does not, and {}", unsigned(path))
+        }
         Waiting::Busy => format!("waits for a free slot on {wanted}"),
         Waiting::Again => format!("waits for {wanted} where it has not just failed"),
         Waiting::NotReady(name, _) => {

@@ -21,6 +21,7 @@ pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
     if let Some(flag) = config.builders_use_substitutes {
         put(&mut top, "builders_use_substitutes", flag);
     }
+    put(&mut top, "use_untrusted", config.use_untrusted);
     let attach = match config.attach {
         Attach::Endpoint => "endpoint",
         Attach::Direct => "direct",

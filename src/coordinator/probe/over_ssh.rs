@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::Purpose;
 use super::merge::{self, Itself};
 use crate::config::{Attach, SshUri};
 use crate::coordinator::reach::{Learned, Reach};
@@ -24,7 +25,7 @@ type Looked = Result<Report, NoReport>;
 pub(super) async fn capabilities(
     reach: &Reach,
     host: &Host,
-    attach: Attach,
+    purpose: Purpose,
     limit: Duration,
 ) -> Result<Capabilities, String> {
     let looked = look(host).await?;
@@ -34,10 +35,10 @@ pub(super) async fn capabilities(
         Ok(daemon) => daemon,
         Err(error) => return Err(no_daemon(reach, host, &looked, &error).await),
     };
-    if attach == Attach::Endpoint {
+    if purpose.needs_trust() {
         trusted(daemon.trust(), &report, host.uri())?;
     }
-    learn(reach, host, attach, &report).await;
+    learn(reach, host, purpose.attach, &report).await;
     if !report.noise.is_empty() {
         let (builder, noise) = (reach.name(), &report.noise);
         tracing::warn!(%builder, "its login prints {noise:?}; harmless only as long as its daemon's socket can be reached");

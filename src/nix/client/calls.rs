@@ -130,6 +130,20 @@ where
         expect!(self.call(&request, on_log).await?, Built, Op::BuildDerivation)
     }
 
+    /// Builds what one target names (`DRV!OUTPUTS`), whose derivation the daemon has.
+    pub async fn build_target(
+        &mut self,
+        target: String,
+        mode: BuildMode,
+        on_log: OnLog<'_>,
+    ) -> Result<BuildResult, Error> {
+        let request = Request::BuildPathsWithResults { targets: vec![target], mode };
+        let op = Op::BuildPathsWithResults;
+        let results = expect!(self.call(&request, on_log).await?, Results, op)?;
+        let first = results.into_iter().next().ok_or_else(|| wrong_kind(op))?;
+        Ok(first.1)
+    }
+
     /// Writes the NAR of `path` to `to`, and says what it was. `to` is not flushed.
     ///
     /// Ask for the path's info first: a missing path costs the connection.

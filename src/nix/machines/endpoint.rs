@@ -9,8 +9,8 @@
 use std::fmt;
 
 use super::line::{BadField, MachineUri};
-use crate::domain::Label;
 use crate::domain::route::BadLabel;
+use crate::domain::{Label, Trust};
 
 /// What can be wrong with an endpoint's URI.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +35,9 @@ pub enum BadEndpoint {
 
 /// A file name has 255 bytes; Nix adds `.upload-lock` or a dash and a number.
 const URI_MAX: usize = 255 - ".upload-lock".len();
+
+/// The end of the names of lines whose builders do not trust us: `connect` has nothing but the name to know it by.
+const UNTRUSTED: &str = "-untrusted";
 
 /// A line's name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,6 +103,16 @@ impl LineName {
         if good { Ok(Self(name.to_owned())) } else { Err(BadLineRef::Name(shown(name))) }
     }
 
+    /// The name of a line for builders that do not trust us.
+    pub fn untrusted(self) -> Result<Self, BadLineRef> {
+        Self::parse(&format!("{}{UNTRUSTED}", self.0))
+    }
+
+    /// What stock Nix is to hear of its builders.
+    pub fn trust(&self) -> Trust {
+        if self.0.ends_with(UNTRUSTED) { Trust::Untrusted } else { Trust::Trusted }
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -113,6 +126,15 @@ impl fmt::Display for LineName {
 }
 
 impl LineRef {
+    /// What stock Nix is to hear of the builders behind it. Those with a label may be of either kind: with them it may
+    /// ask for everything, and whom a build suits is settled here.
+    pub fn trust(&self) -> Trust {
+        match self {
+            Self::Line { name, .. } => name.trust(),
+            Self::Use { .. } => Trust::Trusted,
+        }
+    }
+
     /// Reads what the program is given.
     pub fn parse(text: &str) -> Result<Self, BadLineRef> {
         let (name, socket) = match text.split_once('@') {

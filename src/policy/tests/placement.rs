@@ -42,6 +42,20 @@ fn a_builder_that_does_not_trust_us_gets_nothing() {
 }
 
 #[test]
+fn where_that_is_wanted_a_builder_that_does_not_trust_us_gets_what_is_signed() {
+    let mut world = World::with(Settings { use_untrusted: true, ..Settings::default() });
+    world.add("b1", Capabilities { trust: Trust::Untrusted, ..caps(4) });
+    world.request(Ask { unsigned: Some(path(7)), ..ask(1) });
+    let said = world.lines().join("\n");
+    assert!(said.contains("lacks a signature") && said.contains(&path(7).to_string()), "{said}");
+    assert_eq!(world.row("b1").busy, 0);
+    world.request(ask(2));
+    assert_eq!(world.started().len(), 1);
+    world.add("b2", caps(1));
+    assert_eq!(world.started().len(), 1);
+}
+
+#[test]
 fn slots_are_never_exceeded_and_a_slot_is_free_again_when_outputs_travel() {
     let mut world = World::new();
     world.add("b1", caps(2));
