@@ -99,6 +99,8 @@ in
       ];
       # ProxyJump and ProxyCommand are run by the user's shell, and a system user has none.
       environment.SHELL = pkgs.runtimeShell;
+      # It tries again for ever: clients wait for it.
+      startLimitIntervalSec = 0;
       # Restarted in one go, or switch-to-configuration stops the sockets as well, and builds that run fail.
       stopIfChanged = false;
       restartTriggers = [ config.environment.etc."muster/config.toml".source ];

@@ -212,6 +212,7 @@ in
   "a wrong configuration is not started again" = contains "RestartPreventExitStatus=2\n" (
     service plain
   );
+  "it is started again however often it fails" = contains "StartLimitIntervalSec=0\n" (service plain);
   "it runs as a user of its own" = contains "User=muster\n" (service plain);
   "which is a system user" = holds plain.users.users.muster.isSystemUser;
   "it is locked down" = contains "ProtectSystem=strict\n" (service plain);
