@@ -22,7 +22,10 @@ test: setup ## prove everything, in each Nix version
 test-matrix: setup ## the same, with each scenario on all versions of Nix
 	@checks/test --matrix
 
-scenarios: roots build ## only the scenarios
+tailnet: ## compile what the scenarios on a tailnet run; takes Go
+	@checks/lab/tailnet/build
+
+scenarios: roots tailnet build ## only the scenarios
 	@checks/scenario
 
 demo: setup ## show a small cluster at work
@@ -32,6 +35,7 @@ demo: setup ## show a small cluster at work
 bench: roots ## measure against plain Nix
 	cargo build --release --locked
 	checks/bench
+	cargo test --release --locked --quiet --test policy_speed --test tailnet_speed -- --ignored --nocapture
 
 fmt: ## format the code
 	cargo fmt
@@ -43,4 +47,4 @@ lint: ## check format and lints
 clean-roots: ## delete the root file systems
 	rm -rf --one-file-system target/roots
 
-.PHONY: help setup tools roots build test test-matrix scenarios demo bench fmt lint clean-roots
+.PHONY: help setup tools roots tailnet build test test-matrix scenarios demo bench fmt lint clean-roots

@@ -42,6 +42,8 @@ Examples:
   muster setup                                    make every build of this machine use it
   muster doctor                                   what is wrong, and how to mend it
   muster status                                   who builds what, and what waits
+  muster why hello                                why that build waits, or where it runs
+  muster drain b1                                 nothing new on that builder
 
 Exit codes:
   0 done, 1 a build failed, 2 usage or configuration, 3 no builder could be used,
@@ -67,6 +69,18 @@ pub enum Command {
     Setup(SetupArgs),
     /// Show the builders, and the builds that run or wait.
     Status(StatusArgs),
+    /// Explain where a build runs or why it waits, or what a builder does.
+    Why(WhyArgs),
+    /// Keep new builds away from builders; what runs there may finish.
+    Drain(BuilderNames),
+    /// Let drained builders take builds again.
+    Undrain(BuilderNames),
+    /// End builds, whoever wants them.
+    Cancel(BuildNames),
+    /// End the coordinator for good: running builds finish, and Nix builds without it from now on.
+    Stop(StopArgs),
+    /// Run a command whose builds go to the builders with one label.
+    Use(UseArgs),
     /// Ask builders what they can do, without a coordinator.
     Probe(ProbeArgs),
     /// Find what is wrong between Nix and its builders, and say how to mend it.
@@ -197,6 +211,99 @@ pub struct StatusArgs {
     /// How long to wait in between, such as 500ms.
     #[arg(long, value_name = "TIME", default_value = "2s", requires = "watch", value_parser = interval)]
     pub interval: Duration,
+}
+
+/// `muster why`
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(after_long_help = "\
+Examples:
+  muster why 9csjdxv6                   a build by its hash, running, waiting or finished
+  muster why hello                      the same by its name, as long as there is one only
+  muster why b1                         a builder
+  muster why b1 --json | jq .running")]
+pub struct WhyArgs {
+    /// A builder's name, or a derivation's path or the beginning of its hash or name.
+    #[arg(value_name = "BUILD|BUILDER")]
+    pub name: String,
+    /// Print JSON (its "schema" is 1).
+    #[arg(long)]
+    pub json: bool,
+    /// Where the files are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// `muster drain` and `muster undrain`
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(after_long_help = "\
+Examples:
+  muster drain b1 b2      before they are updated, say; it holds until undrain, or a restart of the coordinator
+  muster undrain b1 b2
+
+Root, the coordinator's own user and the group `control.group` of the configuration may do so.")]
+pub struct BuilderNames {
+    /// Builders, by the names that muster status shows.
+    #[arg(value_name = "BUILDER", required = true)]
+    pub builders: Vec<String>,
+    /// Where the files are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// `muster cancel`
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(after_long_help = "\
+Examples:
+  muster cancel 9csjdxv6
+
+Whoever wanted the build hears who cancelled it. Root, the coordinator's own user and the group `control.group` of the
+configuration may do so.")]
+pub struct BuildNames {
+    /// Derivations' paths, or the beginnings of their hashes or names.
+    #[arg(value_name = "BUILD", required = true)]
+    pub builds: Vec<String>,
+    /// Where the files are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// `muster stop`
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[command(after_long_help = "\
+Examples:
+  muster stop          builds that run finish, within `stop_timeout` of the configuration
+  muster stop --now
+
+Builds that wait are answered with an error, and the machines lines are taken away, so that Nix builds by itself. For a
+restart that no build notices, end the coordinator with SIGTERM (or systemctl restart) instead. Where no coordinator
+runs, nothing is done, with success.")]
+pub struct StopArgs {
+    /// Cancel what runs.
+    #[arg(long)]
+    pub now: bool,
+    /// Where the files are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// `muster use`
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(after_long_help = "\
+Examples:
+  muster use big -- nix build .#chromium
+  muster use eu -- nixos-rebuild build
+
+The command gets the builders with that label as `builders` in NIX_CONFIG. With a Nix daemon, only users whom it trusts
+may choose builders: of anybody else's command it ignores this, with a warning.")]
+pub struct UseArgs {
+    /// The label, as in `labels` of a [[builder]].
+    pub label: String,
+    /// The command and its arguments.
+    #[arg(value_name = "COMMAND", required = true, last = true)]
+    pub command: Vec<OsString>,
+    /// Where the files are.
+    #[command(flatten)]
+    pub places: Places,
 }
 
 /// `muster doctor`

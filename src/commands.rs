@@ -8,9 +8,11 @@ mod coordinator;
 mod demo;
 mod doctor;
 mod key;
+mod orders;
 mod probe;
 mod setup;
 mod status;
+mod use_label;
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -70,6 +72,12 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Coordinator(args) => coordinator::run(&args, environment),
         Command::Setup(args) => setup::run(&args, environment),
         Command::Status(args) => status::run(&args, environment),
+        Command::Why(args) => orders::why(&args, environment),
+        Command::Drain(args) => orders::drain(args, environment),
+        Command::Undrain(args) => orders::undrain(args, environment),
+        Command::Cancel(args) => orders::cancel(args, environment),
+        Command::Stop(args) => orders::stop(&args, environment),
+        Command::Use(args) => use_label::run(&args, environment),
         Command::Probe(args) => probe::run(&args, environment),
         Command::Doctor(args) => doctor::run(&args, environment),
         Command::Key(args) => key::run(&args, environment),

@@ -8,6 +8,7 @@ mod builder;
 mod document;
 mod load;
 mod places;
+mod source;
 mod uri;
 mod value;
 
@@ -20,7 +21,9 @@ use std::time::Duration;
 
 pub use crate::cli::Attach;
 use crate::cli::Settings;
-use crate::domain::{BuilderSpec, Feature, StoreDir, System};
+use crate::domain::{BuilderSpec, NodeFilter, Route, SshServer, StoreDir, WhenEmpty};
+
+pub use crate::domain::Expect;
 
 pub use uri::{BadBuilderUri, BadLocalStore, BuilderUri, LocalStore, SshScheme, SshUri};
 
@@ -42,6 +45,8 @@ pub struct Environment {
     pub runtime_dir: Option<OsString>,
     /// `NIX_USER_CONF_FILES`
     pub nix_user_conf_files: Option<OsString>,
+    /// `NIX_SSHOPTS`
+    pub nix_sshopts: Option<OsString>,
     /// The working directory; relative paths of the command line begin here.
     pub cwd: PathBuf,
     /// This program.
@@ -88,12 +93,18 @@ pub struct Config {
     pub builders: Vec<Builder>,
     /// Where more builders are found. Where nobody named a builder or a source: the machines lines that are there.
     pub sources: Vec<Source>,
+    /// Whether builders fetch what they lack from their own substituters first. None: what nix.conf says.
+    pub builders_use_substitutes: Option<bool>,
     /// How Nix reaches the builders.
     pub attach: Attach,
     /// Nix's own configuration.
     pub nix: NixFiles,
+    /// Words for ssh's command line, of `NIX_SSHOPTS`.
+    pub ssh_options: Vec<String>,
     /// What builders still on their way will offer.
     pub expect: Vec<Expect>,
+    /// Which builds go where.
+    pub routes: Vec<Route>,
     /// Where Nix comes in.
     pub endpoint: Endpoint,
     /// Where people's commands come in.
@@ -127,6 +138,25 @@ pub enum Source {
         /// How often it is run.
         interval: Duration,
     },
+    /// The machines of a tailnet.
+    Tailscale(Tailnet),
+}
+
+/// Which machines of the tailnet that this one is in are builders, and how they are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tailnet {
+    /// Which ones. Something is said.
+    pub filter: NodeFilter,
+    /// Who answers on their ssh port.
+    pub ssh: SshServer,
+    /// The user to log in as.
+    pub user: String,
+    /// The private key to log in with, where an sshd of their own answers; none = what ssh's configuration says.
+    pub key: Option<PathBuf>,
+    /// The port of that sshd; none = what ssh's configuration says.
+    pub port: Option<u16>,
+    /// tailscaled's socket; none = where it usually is.
+    pub socket: Option<PathBuf>,
 }
 
 /// The files of Nix's own configuration.
@@ -150,15 +180,6 @@ impl NixFiles {
     }
 }
 
-/// Systems and features that a line keeps offering before any builder has them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expect {
-    /// At least one.
-    pub systems: BTreeSet<System>,
-    /// Perhaps none.
-    pub features: BTreeSet<Feature>,
-}
-
 /// The endpoint that stock Nix talks to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
@@ -178,15 +199,25 @@ pub struct Endpoint {
     pub max_accepted: u32,
     /// What the local machine is for.
     pub local: LocalMachine,
+    /// What happens while no builder is there; none = [`Endpoint::settle`] decides.
+    pub when_empty: Option<WhenEmpty>,
 }
 
 impl Endpoint {
-    /// Decides what the local machine is for, where nobody said it; `builds` is whether Nix builds on it at all.
+    /// The socket's mode: for root and our own user, or for anybody, where who may use it is checked by who connects.
+    pub fn socket_mode(&self) -> u32 {
+        if self.allow.is_empty() { 0o600 } else { 0o666 }
+    }
+
+    /// Decides what the local machine is for and what happens without builders, where nobody said it; `builds` is
+    /// whether Nix builds on it at all.
     pub fn settle(&mut self, builds: bool) {
         let waits = matches!(self.look_ahead, LookAhead::Fixed(1..));
+        let locally = builds && self.local != LocalMachine::Never;
         if self.local == LocalMachine::Auto {
             self.local = if builds && !waits { LocalMachine::Overflow } else { LocalMachine::Never };
         }
+        self.when_empty.get_or_insert(if locally { WhenEmpty::Local } else { WhenEmpty::Wait });
     }
 }
 
@@ -226,6 +257,17 @@ pub struct Control {
     pub socket: PathBuf,
     /// The system's, for a user who said nothing of a coordinator of their own.
     pub fallback: Option<PathBuf>,
+    /// Who besides root and the coordinator's own user may drain, cancel and stop.
+    pub group: Option<AllowedGroup>,
+}
+
+/// A group of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedGroup {
+    /// By number.
+    Gid(u32),
+    /// By name; not looked up yet.
+    Name(String),
 }
 
 /// How long things may take. None is zero.
@@ -243,10 +285,43 @@ pub struct Timeouts {
     pub silent_after: Duration,
     /// Silence after which a builder's channels are cut.
     pub lost_after: Duration,
+    /// How long nothing may move on a channel on which inputs or outputs travel.
+    pub stalled_after: Duration,
     /// The first pause before a builder that is down is tried again.
     pub retry_min: Duration,
     /// The longest such pause.
     pub retry_max: Duration,
+    /// How long `muster stop` lets builds finish.
+    pub stop: Duration,
+    /// How long no builder must have been there, for that to count.
+    pub empty_after: Duration,
+    /// How long builders that are expected are waited for.
+    pub expect: Duration,
+    /// Longest silence of a build; none where nothing limits it.
+    pub max_silent: Option<Limit>,
+    /// Longest time of a build.
+    pub build: Option<Limit>,
+}
+
+/// A limit that may be no limit; one that nobody wrote is nix.conf's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// None.
+    Off,
+    /// So long.
+    After(Duration),
+}
+
+impl Timeouts {
+    /// Limits that nobody wrote are Nix's own: `max-silent-time` and `timeout`, in seconds, 0 for none.
+    pub fn settle(&mut self, [silent, whole]: [u64; 2]) {
+        let limit = |seconds| match seconds {
+            0 => Limit::Off,
+            seconds => Limit::After(Duration::from_secs(seconds)),
+        };
+        self.max_silent.get_or_insert(limit(silent));
+        self.build.get_or_insert(limit(whole));
+    }
 }
 
 /// How large things may be, in bytes.
@@ -272,6 +347,8 @@ pub enum Place {
     },
     /// On the command line, by this option.
     Flag(&'static str),
+    /// In this variable of the environment.
+    Variable(&'static str),
 }
 
 /// Why there is no configuration.
@@ -356,7 +433,16 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { file, line } => write!(f, "{}:{line}", file.display()),
-            Self::Flag(flag) => f.write_str(flag),
+            Self::Flag(name) | Self::Variable(name) => f.write_str(name),
+        }
+    }
+}
+
+impl fmt::Display for AllowedGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gid(gid) => gid.fmt(f),
+            Self::Name(name) => f.write_str(name),
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod activities;
 mod held;
+mod relay;
 mod session;
 mod upstream;
 

@@ -5,45 +5,49 @@
 
 mod accept;
 mod attempt;
+mod complaints;
+mod configured;
 mod control;
 mod direct;
 mod discovery;
 mod driver;
 mod endpoint;
 mod feed;
+mod fetch;
 #[cfg(test)]
 mod fixtures;
 mod install;
 mod job;
 mod kept;
+mod limits;
 mod lines;
 pub(crate) mod local;
 mod narration;
 mod offer;
 mod once;
+mod orders;
 mod probe;
 mod reach;
+mod reload;
 mod roster;
 mod sources;
 pub mod survey;
 pub mod transport;
 pub(crate) mod upload;
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
-use crate::domain::{AttemptId, AttemptOutcome, BuilderName, Client, RequestId, StoreDir};
+use crate::domain::{AttemptId, AttemptOutcome, BuilderName, Client, Label, RequestId, StoreDir};
 use crate::edge::discover::Report;
-use crate::edge::spool::Spool;
 use crate::edge::ssh::SocketDir;
-use crate::policy::{Event, Snapshot};
+use crate::policy::Event;
 
 pub use driver::{Listeners, RunError, run};
 pub use install::option_to_set;
+pub use lines::lines_for_label;
 pub use once::{Once, once};
 pub use sources::machines_source;
 
@@ -54,37 +58,49 @@ enum News {
     /// Something for the policy.
     Event(Event),
     /// A client asks for a build.
-    Requested { request: RequestId, client: Client, job: Arc<job::Job>, feed: feed::Feed },
+    Requested {
+        request: RequestId,
+        client: Client,
+        label: Option<Label>,
+        job: Arc<job::Job>,
+        feed: feed::Feed,
+    },
     /// An attempt ended; outputs only with success.
     Ended { attempt: AttemptId, outcome: AttemptOutcome, outputs: Vec<feed::Output> },
     /// A client wants its build no more.
     Withdrawn(RequestId),
     /// A source tells whom it knows.
     Reported(Report),
+    /// A probe found out something that the lines depend on.
+    Learned,
     /// The name of a builder that is gone is free for the one that has it now.
     Arrived(BuilderName),
-    /// Somebody wants to see the state.
-    Snapshot(oneshot::Sender<Snapshot>),
+    /// Somebody wants to see something, or to have it done.
+    Ordered(orders::Order),
 }
 
 /// What every task of the coordinator shares.
 struct World {
-    config: Config,
+    configured: configured::Configured,
     store_dir: StoreDir,
-    local: local::LocalStore,
-    spool: Spool,
+    local: Arc<local::LocalStore>,
     /// Where ssh's masters listen.
     ssh_sockets: Arc<SocketDir>,
     kept: kept::Kept,
     /// All builders, for those who ask them all.
     reaches: Mutex<Vec<Arc<reach::Reach>>>,
-    /// The users who may use the endpoint.
-    allowed: BTreeSet<u32>,
     tracker: TaskTracker,
+    /// One token for each build whose client has not heard its end.
+    unheard: TaskTracker,
     news: mpsc::Sender<News>,
 }
 
 impl World {
+    /// The configuration in force.
+    fn config(&self) -> Arc<configured::InForce> {
+        self.configured.now()
+    }
+
     /// Nothing to do where the loop has ended: then everything ends.
     async fn tell(&self, news: News) {
         let _ = self.news.send(news).await;

@@ -8,15 +8,21 @@
 //! | `health` (on `fleet`) | who is there, who is in doubt, who is left alone |
 //! | `requests` (on `builds`) | who shares a build, who is answered, when it is forgotten |
 //! | `schedule` (on `queue`) | what starts next; `place` says where, `waiting` what is said meanwhile |
+//! | `orders` | what follows when people drain a builder, cancel a build, or stop |
+//! | `empty` | what happens while no builder is there |
+//! | `why` (on `memory`) | what is said of one build or builder, afterwards too |
 //! | `attempts` | what follows from the end of an attempt; `failure` is the table |
 
 mod attempts;
 mod bits;
 mod builds;
+mod empty;
 pub mod event;
 pub mod failure;
 mod fleet;
 mod health;
+mod memory;
+mod orders;
 pub mod place;
 mod presence;
 mod queue;
@@ -28,9 +34,11 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 mod waiting;
+pub mod why;
 
-pub use event::{Answer, Ask, Effect, Event, Input};
+pub use event::{Answer, Ask, By, Effect, Event, Input};
 pub use place::{Placement, Reason};
 pub use settings::{Limits, Settings};
 pub use snapshot::Snapshot;
 pub use state::State;
+pub use why::Explanation;

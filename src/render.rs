@@ -8,6 +8,7 @@ mod duration;
 pub mod key;
 pub mod probe;
 pub mod status;
+pub mod why;
 
 pub use duration::human;
 

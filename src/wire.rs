@@ -9,3 +9,9 @@ pub mod listing;
 pub mod mux;
 pub mod notice;
 pub mod probe;
+pub mod ssh_config;
+pub mod tailscale;
+
+/// How far the versions of our protocols are ahead of what they are: a test of an upgrade needs a program of the
+/// future.
+pub(crate) const AHEAD: u32 = cfg!(feature = "next-protocol") as u32;

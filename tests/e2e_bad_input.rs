@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
@@ -11,8 +12,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use muster::domain::{PathInfo, Sha256, StoreDir, StorePath};
+use muster::nix::handshake::Version;
+use muster::nix::ops::Request;
+use muster::nix::wire::Dialect;
+use muster::wire::link::Unit;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::stage::MUSTER;
-use support::{Drv, PATIENCE, Stage, proc, wait_for};
+use support::{Drv, PATIENCE, Stage, proc, wait_for, wait_until};
 
 /// More than a coordinator with two builders and a few builds ever needs.
 const ENOUGH_KIB: u64 = 64 << 10;
@@ -66,7 +73,7 @@ fn hello() -> Vec<u8> {
         build_hook: false,
         processes: Default::default(),
     };
-    muster::wire::link::Unit::Hello(hello).encode()
+    Unit::Hello(hello).encode()
 }
 
 #[test]
@@ -92,10 +99,17 @@ fn requests_that_are_cut_off_or_claim_huge_lengths_end_the_connection_only() {
         is_closed_after(&socket, &[hello(), u32::MAX.to_le_bytes().to_vec(), vec![4]].concat());
         let huge = u64::MAX.to_le_bytes();
         for op in [1_u64, 7, 19, 26, 31, 36, 38, 39, 44] {
-            let request = muster::wire::link::Unit::Request([op.to_le_bytes(), huge].concat()).encode();
+            let request = Unit::Request([op.to_le_bytes(), huge].concat()).encode();
             is_closed_after(&socket, &[hello(), request].concat());
         }
-        let whole = muster::wire::link::Unit::Request(vec![0; 1000]).encode();
+        let whole = Unit::Request(vec![0; 1000]).encode();
+        // Something else in the middle of an upload.
+        for other in [hello(), whole.clone(), unit(9, b"")] {
+            is_closed_after(
+                &socket,
+                &[hello(), upload(), Unit::Data(vec![0; 1000]).encode(), other].concat(),
+            );
+        }
         for length in [1, 4, 5, 500, 1004] {
             let mut stream = open(&socket);
             stream.write_all(&[hello(), whole[..length].to_vec()].concat()).expect("sent");
@@ -106,14 +120,93 @@ fn requests_that_are_cut_off_or_claim_huge_lengths_end_the_connection_only() {
 }
 
 #[test]
-fn two_hundred_idle_connections_are_nobody_s_trouble() {
+fn a_thousand_idle_connections_are_nobody_s_trouble() {
     nobody_else_notices(|stage| {
-        let endpoint: Vec<UnixStream> = (0..200).map(|_| open(&stage.endpoint())).collect();
-        let greeted = endpoint.iter().take(100);
-        greeted.for_each(|mut stream| stream.write_all(&hello()).expect("sent"));
+        let most = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).expect("ours");
+        // Some say nothing at all, some a part of something, and most are greeted.
+        let said = [Vec::new(), vec![9], [hello(), vec![200, 0, 0, 0, 4, 1]].concat(), hello()];
+        let endpoint: Vec<UnixStream> = (0..1000)
+            .map(|n: usize| {
+                let mut stream = open(&stage.endpoint());
+                stream.write_all(&said[(n / 100).min(3)]).expect("sent");
+                stream
+            })
+            .collect();
+        endpoint
+            .iter()
+            .skip(300)
+            .for_each(|mut stream| assert!(stream.read(&mut [0; 100]).expect("a welcome") > 0));
         let control: Vec<UnixStream> = (0..100).map(|_| open(&stage.path("run/control.sock"))).collect();
         stage.build(&[Drv::new("meanwhile", "echo > $out")]).wait().succeeds();
         drop((endpoint, control));
+    });
+}
+
+/// A path that is nobody's, to be added to the store; its NAR should follow.
+fn upload() -> Vec<u8> {
+    let path = format!("{}-stray", "0".repeat(32));
+    let info = PathInfo {
+        path: StorePath::from_base_name(&path).expect("a path"),
+        deriver: None,
+        nar_hash: Sha256([0; 32]),
+        references: [].into(),
+        registration_time: 0,
+        nar_size: 5_000_000,
+        ultimate: false,
+        signatures: Vec::new(),
+        ca: None,
+    };
+    request(&Request::AddToStoreNar { info, repair: false, dont_check_sigs: true })
+}
+
+fn request(request: &Request) -> Vec<u8> {
+    let dialect = Dialect { dir: StoreDir::default(), version: Version::OURS };
+    Unit::Request(request.encode(&dialect)).encode()
+}
+
+/// Asks for the NAR of a large path in the client's store.
+fn ask_for_nar(stage: &Stage) -> UnixStream {
+    let path = stage.output("client", "large").expect("built before");
+    let path = StorePath::from_base_name(path.file_name().and_then(|name| name.to_str()).expect("text"));
+    let mut stream = open(&stage.endpoint());
+    let asked = request(&Request::NarFromPath { path: path.expect("a path") });
+    stream.write_all(&[hello(), asked].concat()).expect("sent");
+    stream
+}
+
+#[test]
+fn clients_that_leave_in_the_middle_of_an_upload_or_a_nar_leave_nothing_behind() {
+    nobody_else_notices(|stage| {
+        stage.build(&[Drv::new("large", "head -c 20000000 /dev/zero > $out")]).wait().succeeds();
+        let come_and_leave = || {
+            ask_for_nar(stage).read_exact(&mut [0; 300_000]).expect("a part of it");
+            let begun = [hello(), upload(), Unit::Data(vec![0; 100_000]).encode()].concat();
+            open(&stage.endpoint()).write_all(&begun).expect("sent");
+        };
+        come_and_leave();
+        let before = open_files(stage);
+        (0..12).for_each(|_| come_and_leave());
+        // The pool may keep another channel or two to the local daemon.
+        wait_until("their descriptors are closed", PATIENCE, || open_files(stage) <= before + 12);
+        let daemons = || proc::marked(&format!("--store {}", stage.client_store())).len();
+        wait_until("their daemons are gone", PATIENCE, || daemons() <= 10);
+        let spool = fs::read_dir(stage.path("state/spool")).expect("a directory");
+        assert_eq!(spool.count(), 0);
+    });
+}
+
+#[test]
+fn clients_that_never_read_hold_up_nobody_and_cost_little_memory() {
+    nobody_else_notices(|stage| {
+        stage.build(&[Drv::new("large", "head -c 20000000 /dev/zero > $out")]).wait().succeeds();
+        let deaf: Vec<_> = (0..8).map(|_| ask_for_nar(stage)).collect();
+        let mut flooding = open(&stage.endpoint());
+        flooding.set_nonblocking(true).expect("ours");
+        let question = request(&Request::QueryAllValidPaths {});
+        let _ = flooding.write_all(&[hello(), question.repeat(100_000)].concat());
+        stage.build(&[Drv::new("meanwhile", "echo > $out")]).wait().succeeds();
+        drop((deaf, flooding));
     });
 }
 
@@ -195,6 +288,96 @@ fn a_client_of_connect_that_talks_nonsense_is_told_so() {
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.contains("invalid operation") && answer.contains("4711"), "{answer} {said}");
     });
+}
+
+/// Unknown here, known to daemons before 2.34 or since 2.21.
+const QUERY_REFERENCES: u64 = 5;
+const ADD_PERM_ROOT: u64 = 47;
+const BUILD_PATHS: u64 = 9;
+const LAST: u64 = 0x616c_7473;
+const ERROR: u64 = 0x6378_7470;
+
+#[test]
+fn an_unknown_operation_is_passed_to_the_local_daemon_and_a_build_after_it_is_not() {
+    let Some(stage) = Stage::of(1, 1) else { return };
+    let drv = Drv::new("stray", "echo > $out").expression(&stage.mark());
+    let mut instantiate = stage.command("nix-instantiate");
+    instantiate.args(["--store", &stage.client_store(), "-E", &drv]);
+    let path = stage.run(instantiate).succeeds().terminal;
+    let path = path.lines().find(|line| line.ends_with(".drv")).expect("a derivation");
+
+    let (link, mut client) = (stage.path("link").display().to_string(), Talk::with(&stage));
+    let told = client.asks(&[words(&[QUERY_REFERENCES]), text(path)].concat());
+    if told == ERROR {
+        client = Talk::with(&stage);
+        assert_eq!(client.asks(&[words(&[ADD_PERM_ROOT]), text(path), text(&link)].concat()), LAST);
+        assert_eq!(client.reads(text(&link).len()), text(&link));
+        assert_eq!(fs::read_link(&link).expect("the daemon made it"), Path::new(path));
+    } else {
+        assert_eq!(client.word(), 0, "no references");
+    }
+    assert_eq!(
+        client.asks(&[words(&[BUILD_PATHS, 1]), text(&format!("{path}!out")), words(&[0])].concat()),
+        ERROR
+    );
+    let answer = client.ends();
+    assert!(answer.contains("does not serve BuildPaths"), "{answer}");
+    assert_eq!(stage.output("client", "stray"), None);
+}
+
+/// A client that waits for its answers.
+struct Talk {
+    child: std::process::Child,
+    to: Option<std::process::ChildStdin>,
+    from: std::process::ChildStdout,
+}
+
+impl Talk {
+    /// Connected, and past its handshake.
+    fn with(stage: &Stage) -> Self {
+        let mut command = stage.command(MUSTER);
+        command.args(["connect", "--stdio", "--socket"]).arg(stage.endpoint());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let (to, from) = (child.stdin.take(), child.stdout.take().expect("piped"));
+        let mut client = Self { child, to, from };
+        assert_eq!(client.asks(&words(&[MAGIC, VERSION, 0, 0])), LAST);
+        client
+    }
+
+    /// Says it and waits until the log has ended, by success or failure.
+    fn asks(&mut self, bytes: &[u8]) -> u64 {
+        self.to.as_mut().expect("open").write_all(bytes).expect("it reads");
+        loop {
+            if let end @ (LAST | ERROR) = self.word() {
+                return end;
+            }
+        }
+    }
+
+    fn word(&mut self) -> u64 {
+        u64::from_le_bytes(self.reads(8).try_into().expect("8 bytes"))
+    }
+
+    fn reads(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.from.read_exact(&mut bytes).expect("it answers");
+        bytes
+    }
+
+    /// All that it says until it has nothing more to say.
+    fn ends(mut self) -> String {
+        self.to = None;
+        let mut rest = Vec::new();
+        self.from.read_to_end(&mut rest).expect("text");
+        self.child.wait().expect("our child");
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+}
+
+/// As the worker protocol writes it.
+fn text(text: &str) -> Vec<u8> {
+    let padding = vec![0; text.len().next_multiple_of(8) - text.len()];
+    [&(text.len() as u64).to_le_bytes(), text.as_bytes(), &padding].concat()
 }
 
 #[test]
@@ -289,6 +472,12 @@ fn nonsense_is_logged_with_whose_it_is() {
         lines.filter(|line| line.contains(&format!("uid={uid} pid={pid}"))).count()
     };
     wait_for("both are logged", PATIENCE, || (blamed(&stage.coordinator_log()) == 2).then_some(()));
+    (0..50).for_each(|_| drop(is_closed_after(&stage.endpoint(), b"GET / HTTP/1.1\r\n\r\n")));
+    assert!(
+        (3..20).contains(&blamed(&stage.coordinator_log())),
+        "{} complaints",
+        blamed(&stage.coordinator_log())
+    );
 }
 
 #[test]

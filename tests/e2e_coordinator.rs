@@ -3,7 +3,7 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -22,10 +22,10 @@ fn victim(stage: &Stage) -> Drv {
     Drv::new("victim", script).with("source", &source.display().to_string())
 }
 
-/// The build must have succeeded, and its client have heard of one lost coordinator.
+/// The build must have succeeded, and its client have heard of the lost coordinator in one line.
 #[track_caller]
 fn survived(outcome: Outcome) {
-    outcome.succeeds().says_once(&["lost the coordinator"]);
+    outcome.succeeds().says_once(&["muster: ", "coordinator"]);
 }
 
 /// No daemon and no build of a coordinator that is gone.
@@ -182,7 +182,7 @@ fn a_client_that_comes_before_the_coordinator_waits_for_it() {
     let mut client = stage.build(&[Drv::new("late", "echo late > $out")]);
     client.prints("waiting for");
     stage.start_coordinator();
-    client.wait().succeeds();
+    survived(client.wait());
     assert_eq!(stage.text("late"), "late\n");
 }
 
@@ -268,14 +268,6 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn a_hangup_ends_nothing() {
-    let Some(stage) = Stage::of(1, 1) else { return };
-    proc::signal(stage.coordinator_pid(), Signal::HUP);
-    wait_until("it says so", PATIENCE, || stage.coordinator_log().contains("SIGHUP is ignored"));
-    stage.build(&[Drv::new("after", "echo > $out")]).wait().succeeds();
-}
-
-#[test]
 fn a_second_coordinator_is_refused_and_told_of_the_first() {
     let Some(stage) = Stage::of(1, 1) else { return };
     let second = stage.run(stage.muster(&["coordinator"]));
@@ -332,21 +324,79 @@ fn a_coordinator_without_builders_says_so_and_exits_3() {
     assert_eq!(alone.code, Some(3), "{}", alone.terminal);
 }
 
-#[test]
-fn an_outage_of_the_local_daemon_is_waited_out_and_said() {
-    let Some(mut stage) = Stage::without_coordinator(&[Builder::new("b1", 1)], "") else { return };
-    let late = stage.path("late/nix-daemon");
+/// A coordinator whose local store is served by `program`, which need not be there yet.
+fn with_local_daemon(program: &Path) -> Option<Stage> {
+    let mut stage = Stage::without_coordinator(&[Builder::new("b1", 1)], "")?;
+    let program = stage.path(program.to_str().expect("text"));
     let config = stage.path("muster.toml");
     let text = std::fs::read_to_string(&config).expect("written before");
-    std::fs::write(&config, format!("nix_daemon = \"{}\"\n{text}", late.display())).expect("room");
+    std::fs::write(&config, format!("nix_daemon = \"{}\"\n{text}", program.display())).expect("room");
     stage.start_coordinator();
+    Some(stage)
+}
+
+fn real_daemon() -> PathBuf {
+    let path = std::env::var_os("PATH").expect("a PATH");
+    let programs: Vec<_> = std::env::split_paths(&path).map(|dir| dir.join("nix-daemon")).collect();
+    programs.into_iter().find(|program| program.exists()).expect("Nix is there")
+}
+
+#[test]
+fn an_outage_of_the_local_daemon_is_waited_out_and_said() {
+    let Some(stage) = with_local_daemon(Path::new("late/nix-daemon")) else { return };
     let mut client = stage.build(&[Drv::new("thing", "echo thing > $out")]);
     client.prints("waiting for it");
-    let path = std::env::var_os("PATH").expect("a PATH");
-    let real =
-        std::env::split_paths(&path).map(|dir| dir.join("nix-daemon")).find(|program| program.exists());
     std::fs::create_dir(stage.path("late")).expect("room");
-    std::os::unix::fs::symlink(real.expect("Nix is there"), late).expect("room");
+    std::os::unix::fs::symlink(real_daemon(), stage.path("late/nix-daemon")).expect("room");
     client.wait().succeeds().says_once(&["the local store's daemon", "waiting for it"]);
     assert_eq!(stage.text("thing"), "thing\n");
+}
+
+/// As when a machine is switched to another configuration: its units are restarted one after the other, the builders'
+/// too. One build runs, one waits for a slot, and one for the local daemon.
+#[test]
+fn a_restart_of_every_daemon_one_after_the_other_costs_time_only() {
+    let Some(mut stage) = Stage::behind_daemon(1, 1) else { return };
+    let mut running = stage.build(&[Drv::new("running", "echo seen; sleep 2; echo $name > $out")]);
+    running.prints("seen");
+    let queued = stage.build(&[Drv::new("queued", "echo $name > $out")]);
+    wait_until("the second build is queued", PATIENCE, || stage.status().builds.len() == 2);
+    stage.kill_daemon();
+    stage.stop_coordinator(Signal::TERM);
+    stage.start_coordinator();
+    wait_until("both are asked for again", PATIENCE, || {
+        running.terminal().contains("waiting for it") && queued.terminal().contains("waiting for it")
+    });
+    stage.start_daemon();
+    let on_builder =
+        || stage.processes().into_iter().filter(|process| process.line().contains("--option builders"));
+    wait_until("the first build runs again", PATIENCE, || !stage.build_processes().is_empty());
+    on_builder().for_each(|process| proc::signal(process.pid, Signal::TERM));
+    for client in [running, queued] {
+        client.wait().succeeds().says_once(&["lost the coordinator"]);
+    }
+    assert_eq!(
+        (stage.text("running"), stage.text("queued")),
+        ("running\n".to_owned(), "queued\n".to_owned())
+    );
+}
+
+/// It shakes hands and dies over the first question, as often as anybody asks, for a while.
+#[test]
+fn a_local_daemon_that_dies_again_and_again_while_a_build_is_prepared_costs_time_only() {
+    const LIVES: usize = 8;
+    let Some(stage) = with_local_daemon(Path::new("mortal")) else { return };
+    let (program, starts) = (stage.path("mortal"), stage.path("starts"));
+    let script = format!(
+        "#!/bin/sh\necho >> {starts}\n[ $(wc -l < {starts}) -gt {LIVES} ] && exec {daemon} \"$@\"\n{daemon} \"$@\" | head -c 80\n",
+        starts = starts.display(),
+        daemon = real_daemon().display(),
+    );
+    std::fs::write(stage.path("new"), script).expect("room");
+    std::fs::set_permissions(stage.path("new"), std::fs::Permissions::from_mode(0o755)).expect("ours");
+    std::fs::rename(stage.path("new"), program).expect("the same directory");
+    stage.build(&[Drv::new("thing", "echo thing > $out")]).wait().succeeds();
+    assert_eq!(stage.text("thing"), "thing\n");
+    let starts = std::fs::read_to_string(starts).expect("it was started").lines().count();
+    assert!(starts > LIVES, "only {starts} starts");
 }

@@ -181,6 +181,44 @@ fn a_builder_that_freezes_while_outputs_travel_is_not_waited_for() {
     misbehave(When::Output, What::Hang, After::Dead, &["does not answer"]);
 }
 
+/// One channel freezes while inputs or outputs should travel on it; the builder answers on all others.
+fn a_channel_freezes(when: When) {
+    let builders = [Builder::new("b1", 1), Builder::new("b2", 1)];
+    let Some(mut stage) = Stage::without_coordinator(&builders, "stalled_after = \"2s\"\n") else { return };
+    stage.start_coordinator();
+    let fault = stage.faults.arm(when, What::Hold, After::Back);
+    let client = stage.build(&[victim(&stage)]);
+    let hit = stage.faults.struck(&fault);
+    recovered(
+        &stage,
+        client.wait(),
+        &hit,
+        &["lost", step(when), "nothing has moved on its connection for 2s"],
+    );
+    assert!(!stage.coordinator_log().contains("does not answer"), "the builder itself was well");
+}
+
+#[test]
+fn a_channel_that_freezes_while_inputs_travel_costs_a_line() {
+    a_channel_freezes(When::Upload);
+}
+
+#[test]
+fn a_channel_that_freezes_while_outputs_travel_costs_a_line() {
+    a_channel_freezes(When::Output);
+}
+
+#[test]
+fn a_build_that_says_nothing_for_long_is_no_stall() {
+    let Some(mut stage) = Stage::without_coordinator(&[Builder::new("b1", 1)], "stalled_after = \"2s\"\n")
+    else {
+        return;
+    };
+    stage.start_coordinator();
+    stage.build(&[Drv::new("quiet", "sleep 5; echo well > $out")]).wait().succeeds();
+    assert_eq!(stage.status().totals.repeated, 0);
+}
+
 #[test]
 fn an_endless_log_is_the_trouble_of_its_own_build_alone() {
     let Some(stage) = Stage::of(2, 1) else { return };

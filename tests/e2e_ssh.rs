@@ -209,3 +209,27 @@ fn words_of_a_uri_never_reach_a_shell() {
     assert!(!trap.exists(), "{reason}");
     assert!(reason.contains("no nix-daemon answers"), "{reason}");
 }
+
+#[test]
+fn a_connection_for_uploads_that_freezes_is_replaced_although_the_builder_answers_on_the_other() {
+    let Some(sshd) = Sshd::new(Login::Plain) else { return };
+    let builder = sshd.builder("far", 1);
+    let Some(mut stage) = Stage::without_coordinator(&[builder], "stalled_after = \"2s\"\n") else { return };
+    stage.start_coordinator();
+    let masters = || -> Vec<i32> {
+        let all = ssh_processes(&stage).into_iter().filter(|process| process.program() == "ssh");
+        all.map(|process| process.pid).collect()
+    };
+    wait_until("both connections are there", PATIENCE, || masters().len() == 2);
+    let bulk = masters().into_iter().max().expect("two");
+    proc::signal(bulk, Signal::STOP);
+
+    let source = stage.path("source");
+    std::fs::write(&source, vec![b'x'; 8 << 20]).expect("room");
+    let drv = Drv::new("reader", "wc -c < $source > $out").with("source", &source.display().to_string());
+    let outcome = stage.build(&[drv]).wait().succeeds();
+    // Whether it was seen by a channel that rests or by one that does not open, is chance.
+    outcome.says_once(&["far", "lost", "while uploading"]);
+    assert_eq!(stage.text("reader").trim(), (8 << 20).to_string());
+    assert!(!stage.coordinator_log().contains("does not answer"), "the builder itself was well");
+}

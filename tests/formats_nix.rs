@@ -126,7 +126,8 @@ fn own_line(uri: MachineUri) -> Line {
 fn arguments_through_a_build(nix: &Nix, program: &str, name: &LineName, socket: Option<&str>) -> Vec<String> {
     let record = nix.path("arguments");
     executable(program, &format!("#!/bin/sh\nprintf '%s\\n' \"$@\" > {record}\nexit 1\n"));
-    let line = own_line(endpoint_uri(program, name, socket).expect("a URI"));
+    let reference = LineRef::Line { name: name.clone(), socket: socket.map(str::to_owned) };
+    let line = own_line(endpoint_uri(program, &reference).expect("a URI"));
     let machines = nix.path("machines");
     fs::write(&machines, format!("{line}\n")).expect("a file");
     let expression = r#"derivation { name = "asked"; system = "x86_64-linux"; builder = "/bin/sh";

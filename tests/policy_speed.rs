@@ -50,6 +50,8 @@ fn ask(number: u64) -> Ask {
     digest[..8].copy_from_slice(&number.to_le_bytes());
     let input = |index: u64| Input { path: path(number % 40 + index).hash(), bytes: 1_000_000 };
     Ask {
+        pname: "thing".to_owned(),
+        label: None,
         drv: path(number),
         digest,
         system: System::parse("x86_64-linux").expect("a system"),

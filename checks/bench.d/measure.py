@@ -5,7 +5,6 @@ value: facts and rows. A row is a dictionary; `pairs` holds (stock, muster).
 """
 
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -28,7 +27,7 @@ def main():
     muster, base, pairs, *wanted = sys.argv[1:]
     stage = Stage(base, muster)
     usual = [copies, chain, many, connect_wall, connect_memory, cpu]
-    known = {section.__name__: section for section in [*usual, long_builds]}
+    known = {section.__name__: section for section in [*usual, crowd]}
     rows = []
     try:
         for section in [known[name] for name in wanted] or usual:
@@ -41,14 +40,7 @@ def main():
 
 
 def facts(stage):
-    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
-    return {
-        "nix": stage.run("nix", "--version").said.split()[-1],
-        "cores": os.sysconf("SC_NPROCESSORS_ONLN"),
-        "cpu": model,
-        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
-        "kernel": ".".join(platform.release().split(".")[:2]),
-    }
+    return {"nix": stage.run("nix", "--version").said.split()[-1]}
 
 
 def row(name, unit, pairs, **limits):
@@ -181,7 +173,7 @@ def many(stage, pairs):
             row(f"the same after {MANY * len(with_stock)} builds", "MB", [(None, after)])]
 
 
-def long_builds(stage, pairs):
+def crowd(stage, pairs):
     coordinator = Coordinator(stage, "c-long", BUILDERS, SLOTS)
     stock = stage.stock_line(BUILDERS, SLOTS)
     graph = independent(60, "sleep 3; echo > $out")

@@ -25,6 +25,22 @@ PID = "/run/muster.pid"
 # What `nodes` is, where its type has to be said.
 Nodes = dict[str, dict[str, Any]]
 
+# Configuration by which losses are noticed sooner than by default, and still not by mistake on a busy machine; and all
+# builds wait here, which spares them the 5 s after which Nix asks again.
+QUICK = """
+[endpoint]
+local = "never"
+
+[timeouts]
+probe_timeout = "4s"
+connect_timeout = "4s"
+ping_every = "500ms"
+silent_after = "2s"
+lost_after = "6s"
+retry_min = "200ms"
+retry_max = "1s"
+"""
+
 
 # --- the test driver, of the lab or of NixOS
 
@@ -119,6 +135,9 @@ def ask(muster: Path, *words: str) -> tuple[int, str]:
 
 
 HERE = "cat /labhost >$out"
+# A build that goes on once the scenario opens the gate of the builder; for a builder whose `nix_conf` has GATE.
+AT_GATE = "until [ -e /gate/open ]; do sleep 0.2; done"
+GATE = {"extra-sandbox-paths": "/gate=/srv/gate"}
 _salt = secrets.token_hex(6)
 _numbers = itertools.count()
 
@@ -180,6 +199,63 @@ def has_path(machine: Machine, path: str, store: str = "auto") -> bool:
     """Whether a store of that machine has the path, by its own word."""
     command = f"PATH=$PATH:/nix/var/nix/profiles/default/bin nix-store --store {shlex.quote(store)} --check-validity {path}"
     return machine.execute(command)[0] == 0
+
+
+def processes(machine: Machine, words: str) -> int:
+    """How many processes of that machine, builds in sandboxes included, have these words in their command line."""
+    return int(machine.succeed(f"pgrep -fc '[{words[0]}]{words[1:]}' || true"))
+
+
+def travelled(machine: Machine, direction: str) -> int:
+    """Bytes that the machine's cable has carried, `rx` or `tx`."""
+    return int(machine.succeed(f"cat /sys/class/net/eth0/statistics/{direction}_bytes"))
+
+
+def close_gate(builder: Machine) -> None:
+    """Builds wait there, see AT_GATE. It must have been closed before a build can wait for it to open."""
+    builder.succeed("mkdir -p /srv/gate && rm -f /srv/gate/open")
+
+
+def open_gate(builder: Machine) -> None:
+    builder.succeed("touch /srv/gate/open")
+
+
+class Wiretap:
+    """Hears every TCP segment with FIN or RST that arrives at a machine: the only words by which a peer can say goodbye."""
+
+    # The kernel's filter passes nothing else, so that it keeps up with any stream: IPv4, TCP, no fragment, flags & 5.
+    PROGRAM = """
+import array, socket, struct
+code = [(40,0,0,12),(21,0,8,0x800),(48,0,0,23),(21,0,6,6),(40,0,0,20),(69,4,0,0x1fff),(177,0,0,14),(80,0,0,27),(69,0,1,5),(6,0,0,96),(6,0,0,0)]
+ops = array.array("B", b"".join(struct.pack("HBBI", *op) for op in code))
+tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x800))
+tap.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HL", len(code), ops.buffer_info()[0]))
+print("ready", flush=True)
+while True:
+    frame, (_, _, kind, _, _) = tap.recvfrom(96)
+    if kind != socket.PACKET_OUTGOING:
+        print(socket.inet_ntoa(frame[26:30]), flush=True)
+"""
+
+    def __init__(self, machine: Machine) -> None:
+        write(machine, "/tmp/wiretap.py", self.PROGRAM)
+        self._machine, self._heard = machine, machine.spawn("exec python3 /tmp/wiretap.py")
+        wait_for(lambda: bool(self._heard.output()), "the wiretap listens", 10)
+        assert self._heard.output().startswith("ready"), self._heard.output()
+
+    def goodbyes(self, peer: Machine) -> int:
+        """How many have come from that machine so far."""
+        address = self._machine.succeed(f"getent ahostsv4 {peer.name} | head -n 1 | cut -d' ' -f1").strip()
+        return self._heard.output().split().count(address)
+
+
+def wait_for(holds: Callable[[], bool], what: str, timeout: float = 30) -> float:
+    """Waits until something holds; the seconds that took."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < timeout, f"not within {timeout} s: {what}"
+        time.sleep(0.05)
+    return time.monotonic() - began
 
 
 def write(machine: Machine, path: str, text: str) -> None:
@@ -264,6 +340,12 @@ class Coordinator:
         rows: list[dict[str, Any]] = [row for row in self.status()["builders"] if row["name"] == name]
         assert rows, f"muster status knows no builder {name}"
         return rows[0]
+
+    def wait_for_work(self, builders: Iterable[Machine]) -> Machine:
+        """Waits until one of these builds something; that one."""
+        by_name = {builder.name: builder for builder in builders}
+        self.wait_for(lambda rows: any(rows[name]["busy"] for name in by_name if name in rows), "a build")
+        return next(by_name[row["name"]] for row in self.status()["builders"] if row["busy"] and row["name"] in by_name)
 
     def wait_for_health(self, health: str, *builders: str, timeout: float = 30) -> None:
         """Waits until all these builders have that health; they may be unknown at first."""

@@ -21,7 +21,8 @@ nodes = {
         "files": {"/root/.ssh/config": ALIAS},
     },
     "b1": {"role": "builder", "port": 2222},
-    "b2": {"role": "builder"},
+    # Stock Nix speaks the older protocol to it.
+    "b2": {"role": "builder", "access": "ssh"},
 }
 SLOW = "cat /labhost >$out; sleep 1"
 

@@ -19,3 +19,9 @@ def script(localmachine: Machine, b1: Machine) -> None:
         coordinator.start(builders=[uri("b1")])
         coordinator.wait_for_health("healthy", "b1")
         assert {ran_on(path, [b1]) for path in nix_build(localmachine, several(3))} == {"b1"}
+
+    with subtest("in direct attach its line tells stock Nix where it is"):
+        coordinator.stop()
+        coordinator.run_once("--attach direct --once")
+        assert "remote-program=/nix/var/nix/profiles/default/bin/nix-daemon" in localmachine.succeed("cat /run/muster/machines")
+        assert {ran_on(path, [b1]) for path in nix_build(localmachine, several(2))} == {"b1"}

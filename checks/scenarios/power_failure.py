@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from lib import Coordinator, Machine, derivation, ran_on, start_all, start_build, subtest, uri
+from lib import Coordinator, Machine, Wiretap, derivation, ran_on, start_all, start_build, subtest, uri
 
 needs = ("uri:ssh-ng://remotebuild@b1",)
 nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder"}, "b2": {"role": "builder"}}
@@ -25,10 +25,12 @@ def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:
 
     with subtest("that one loses power; the build succeeds, at most 12 s after a full rerun begun at the loss"):
         lost, other = (b1, b2) if busy == "b1" else (b2, b1)
+        wiretap = Wiretap(localmachine)
         lost.crash()
         began = time.monotonic()
         said = build.succeed(60)
         assert time.monotonic() - began <= LENGTH + 12
+        assert wiretap.goodbyes(lost) == 0, "the builder said goodbye: that was no power failure"
         assert ran_on(said.split()[-1], [other]) == other.name
 
     with subtest("the user was told, and the builder gets nothing more"):

@@ -28,6 +28,10 @@ def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:
         coordinator.start(builders=["fast", "slow"])
         coordinator.wait_for_health("healthy", "fast", "slow")
 
+    with subtest("NIX_SSHOPTS says the same as an alias, as it does for stock Nix"):
+        localmachine.fail("muster probe remotebuild@b1")
+        localmachine.succeed("NIX_SSHOPTS='-p 2222 -i /root/.ssh/farm' muster probe remotebuild@b1")
+
     with subtest("both build"):
         paths = nix_build(localmachine, several(4, script="cat /labhost >$out; sleep 1"))
         assert {ran_on(path, [b1, b2]) for path in paths} == {"b1", "b2"}

@@ -32,6 +32,10 @@ def script(localmachine: Machine, b1: Machine) -> None:
         assert "/root/.ssh/remotemachine" in coordinator.builder("b1")["reason"], coordinator.builder("b1")
         assert "quot" in coordinator.log(), coordinator.log()
 
+    with subtest("doctor names the key that is missing, and the one beside it"):
+        said = coordinator.doctor("b1")
+        assert "/root/.ssh/remotemachine is not there" in said and "/root/.ssh/remotebuild" in said.split("fix: ")[1], said
+
     with subtest("with the right key it is healthy, without a restart"):
         localmachine.succeed(f"sed -i s,/root/.ssh/remotemachine,/root/.ssh/remotebuild, {CONF}")
         coordinator.wait_for_health("healthy", "b1")

@@ -8,7 +8,7 @@ needs = ("uri:ssh-ng://remotebuild@b1",)
 nodes = {
     "localmachine": {"role": "coordinator"},
     # Before 2.9 a daemon does not say whether it trusts.
-    "b1": {"role": "builder", "trusted": False, "nix": "2.26.3"},
+    "b1": {"role": "builder", "trusted": False, "nix": "2.26.3", "access": "ssh"},
     "b2": {"role": "builder"},
 }
 
@@ -26,3 +26,10 @@ def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:
     with subtest("the trusted one builds"):
         coordinator.wait_for_health("healthy", "b2")
         assert {ran_on(path, [b1, b2]) for path in nix_build(localmachine, several(3))} == {"b2"}
+
+    with subtest("in direct attach it is kept, with a warning: stock Nix may know signatures that it accepts"):
+        coordinator.stop()
+        said = coordinator.run_once("--attach direct --once")
+        assert "b1" in said and "does not trust us" in said, said
+        lines = localmachine.succeed("cat /run/muster/machines")
+        assert "remotebuild@b1" in lines and "remotebuild@b2" in lines, lines

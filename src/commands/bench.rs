@@ -10,13 +10,15 @@ use tokio_util::task::TaskTracker;
 use super::{Failure, block_on};
 use crate::cli::{BenchArgs, BenchCommand};
 use crate::coordinator::local::LocalStore;
-use crate::coordinator::upload::{InFlight, upload};
+use crate::coordinator::upload::Carrier;
 use crate::domain::{PathInfo, StoreDir, StorePath};
 use crate::edge::channel::Transport;
 use crate::edge::pool::Pool;
 use crate::edge::process::DaemonProcess;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// As between machines that are near each other.
+const ABREAST: usize = 2;
 
 pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let BenchCommand::Copy { from, to, path } = &args.command;
@@ -29,16 +31,18 @@ async fn copy(from: &str, to: &str, path: &str) -> anyhow::Result<()> {
     let root = dir.parse_path(path)?;
     let tracker = TaskTracker::new();
     let (source, builder) = (pool(from, &dir, &tracker), pool(to, &dir, &tracker));
-    let local = LocalStore::new(Arc::clone(&source));
+    let local = Arc::new(LocalStore::new(Arc::clone(&source), Duration::ZERO));
 
     let closure = local.closure(&BTreeSet::from([root])).await?;
     let paths: Vec<StorePath> = closure.iter().map(|info| info.path.clone()).collect();
     let mut channel = builder.checkout().await?;
-    channel.add_temp_roots(&paths).await?;
-    let valid = channel.query_valid_paths(&paths, false).await?;
+    let valid = channel.root_and_query(&paths).await?;
     let missing: Vec<Arc<PathInfo>> =
         closure.iter().filter(|info| !valid.contains(&info.path)).cloned().collect();
-    upload(&local, (&builder, &InFlight::default()), &mut channel, missing).await?;
+    let pool = Arc::clone(&builder);
+    let carrier =
+        Carrier { local, pool, in_flight: Arc::default(), abreast: ABREAST, stalled_after: PATIENCE };
+    carrier.upload(&mut channel, missing).await?;
 
     drop(channel);
     for pool in [source, builder] {

@@ -42,7 +42,9 @@ fn socket(args: &ConnectArgs, environment: &Environment) -> Result<PathBuf, Fail
     }
     let line = args.line.as_deref().map(LineRef::parse).transpose();
     match line.map_err(|error| Failure::Usage(error.into()))? {
-        Some(LineRef::Line { socket: Some(socket), .. }) => Ok(Path::new(&socket).to_owned()),
+        Some(LineRef::Line { socket: Some(socket), .. } | LineRef::Use { socket: Some(socket), .. }) => {
+            Ok(Path::new(&socket).to_owned())
+        }
         _ => Ok(DEFAULT_ENDPOINT.into()),
     }
 }

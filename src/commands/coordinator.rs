@@ -1,36 +1,30 @@
 //! `muster coordinator`
 
+use std::convert::Infallible;
 use std::path::Path;
 
 use tokio::net::UnixListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, block_on, print};
 use crate::cli::CoordinatorArgs;
-use crate::config::{Attach, Config, Environment, Source};
+use crate::config::{Attach, Config, ConfigError, Environment, Source};
 use crate::coordinator::{self, Listeners};
 use crate::edge::activation;
 use crate::edge::discover::machines::{self, Look};
 use crate::edge::files::{
     FilesError, Lock, judge_runtime, listen, lock_beside, lock_runtime, make_dir, raise_open_files,
 };
-use crate::edge::signals::{Ending, Signals};
+use crate::edge::signals::{Ending, Hangups, Signals};
 use crate::policy::snapshot::HealthWord;
 use crate::render;
 
-/// The endpoint is for root and our own user; who else may use it is checked by who connects.
-const ENDPOINT_MODE: u32 = 0o600;
-const ENDPOINT_MODE_OTHERS: u32 = 0o666;
 /// Everybody may read the state.
 const CONTROL_MODE: u32 = 0o666;
 
 pub(super) fn run(args: &CoordinatorArgs, environment: &Environment) -> Result<(), Failure> {
-    let mut config = Config::load(&args.settings, environment)?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    let look = machines::look(&coordinator::machines_source(&config));
-    config.endpoint.settle(look.builds_locally);
+    let (config, look) = load(args, environment)?;
     let only_machines = config.sources.iter().all(|source| *source == Source::Machines);
     if config.builders.is_empty() && config.expect.is_empty() && only_machines && look.adopted.is_empty() {
         return Err(no_builder(&config, &look));
@@ -47,7 +41,20 @@ pub(super) fn run(args: &CoordinatorArgs, environment: &Environment) -> Result<(
     judge_runtime(runtime).map_err(failed)?;
     let _lock = lock_runtime(runtime).map_err(failed)?;
     let _lines = lock_beside(&config.endpoint.machines_file, "endpoint.machines_file").map_err(failed)?;
-    if args.once { block_on(once(config)) } else { block_on(serve(config)) }
+    if args.once { block_on(once(config)) } else { block_on(serve(args, environment, config)) }
+}
+
+/// The configuration, and what Nix's own files add to it.
+fn load(args: &CoordinatorArgs, environment: &Environment) -> Result<(Config, Look), ConfigError> {
+    let mut config = Config::load(&args.settings, environment)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let look = machines::look(&coordinator::machines_source(&config));
+    config.endpoint.settle(look.builds_locally);
+    config.builders_use_substitutes.get_or_insert(look.builders_use_substitutes);
+    config.timeouts.settle(look.limits);
+    Ok((config, look))
 }
 
 fn no_builder(config: &Config, look: &Look) -> Failure {
@@ -82,16 +89,53 @@ async fn once(config: Config) -> Result<(), Failure> {
     print(&format!("\n{}{advice}", found.lines))
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(args: &CoordinatorArgs, environment: &Environment, config: Config) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
-    let work = serve_until(config, shutdown.clone());
+    let hangups = Hangups::catch().map_err(|error| Failure::Failed(error.into()))?;
+    let (reread, reloads) = mpsc::channel(1);
+    let work = serve_until(config, reloads, shutdown.clone());
+    let work = async {
+        tokio::select! {
+            done = work => done,
+            never = reload(args, environment, hangups, reread) => match never {},
+        }
+    };
     guarded(&shutdown, work).await?
 }
 
-async fn serve_until(config: Config, shutdown: CancellationToken) -> Result<(), Failure> {
+async fn serve_until(
+    config: Config,
+    reloads: mpsc::Receiver<Config>,
+    shutdown: CancellationToken,
+) -> Result<(), Failure> {
     let (listeners, _locks) = listeners(&config).await?;
     tracing::info!(endpoint = %config.endpoint.socket.display(), "ready");
-    coordinator::run(config, listeners, shutdown).await.map_err(|error| Failure::Failed(error.into()))
+    coordinator::run(config, listeners, reloads, shutdown)
+        .await
+        .map_err(|error| Failure::Failed(error.into()))
+}
+
+/// Reads the configuration again at each SIGHUP.
+async fn reload(
+    args: &CoordinatorArgs,
+    environment: &Environment,
+    mut hangups: Hangups,
+    to: mpsc::Sender<Config>,
+) -> Infallible {
+    loop {
+        hangups.next().await;
+        match read_again(args, environment) {
+            // Where nobody takes it, the coordinator is about to end.
+            Ok(config) => drop(to.send(config).await),
+            Err(error) => tracing::error!("SIGHUP: {error:#}; the configuration of before stays in force"),
+        }
+    }
+}
+
+fn read_again(args: &CoordinatorArgs, environment: &Environment) -> anyhow::Result<Config> {
+    let (config, _) = load(args, environment)?;
+    make_dir(&config.limits.spool_dir, 0o700)?;
+    Ok(config)
 }
 
 /// With the signals of a service manager and of a terminal.
@@ -107,7 +151,7 @@ async fn guarded<T>(shutdown: &CancellationToken, work: impl Future<Output = T>)
 async fn listeners(config: &Config) -> Result<(Listeners, Vec<Lock>), Failure> {
     let known = ["endpoint", "control"];
     let mut inherited = activation::inherited(&known).map_err(|error| Failure::Usage(error.into()))?;
-    let mode = if config.endpoint.allow.is_empty() { ENDPOINT_MODE } else { ENDPOINT_MODE_OTHERS };
+    let mode = config.endpoint.socket_mode();
     let (endpoint, control) = (&config.endpoint.socket, &config.control.socket);
     let (endpoint, one) = socket(inherited.remove(known[0]), endpoint, "endpoint.socket", mode).await?;
     let (control, other) =

@@ -18,7 +18,7 @@ use crate::doctor::ssh::is_fingerprint;
 use crate::doctor::{Check, Diagnosis, Subject, local};
 use crate::edge::doctor::progress::Progress;
 use crate::edge::doctor::{self, Around};
-use crate::edge::ssh::{Patience, SocketDir};
+use crate::edge::ssh::SocketDir;
 use crate::render;
 use targets::Target;
 
@@ -59,7 +59,7 @@ pub(super) fn run(args: &DoctorArgs, environment: &Environment) -> Result<(), Fa
 fn around(config: &Config) -> std::io::Result<Around> {
     Ok(Around {
         sockets: Arc::new(SocketDir::temporary()?),
-        patience: Patience { connect: config.timeouts.connect, lost_after: config.timeouts.lost_after },
+        terms: transport::terms(config),
         probe: config.timeouts.probe,
         store_dir: config.store_dir.clone(),
         tracker: TaskTracker::new(),
@@ -151,7 +151,8 @@ async fn builder(
         BuilderUri::Ssh(uri) => {
             let facts = doctor::host::ask(uri, &around, |step| progress.step(name, step)).await;
             let wanted = spec.features.iter().flatten().chain(&spec.mandatory).cloned().collect();
-            let checks = host::checks(Patient { name, uri, wanted: Some(&wanted) }, &facts);
+            let checks =
+                host::checks(Patient { name, uri, wanted: Some(&wanted), has_line: target.has_line }, &facts);
             target.program = facts.report.and_then(|report| report.ok()?.nix_daemon);
             checks
         }

@@ -2,6 +2,7 @@
 
 mod watch;
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Failure, block_on, print};
@@ -30,18 +31,26 @@ pub(super) fn run(args: &StatusArgs, environment: &Environment) -> Result<(), Fa
 }
 
 async fn ask(control: &Control) -> Result<Snapshot, Failure> {
-    reach(control).await.map_err(|error| {
-        let socket = control.socket.display();
-        let message = format!("cannot reach the coordinator at {socket}: {error}");
-        Failure::NoCoordinator(anyhow::anyhow!("{message}; is `muster coordinator` running?"))
-    })
+    ask_any(control).await.map(|(snapshot, _)| snapshot)
+}
+
+/// The state, and whether it is that of the user's own coordinator.
+pub(super) async fn ask_any(control: &Control) -> Result<(Snapshot, bool), Failure> {
+    reach(control).await.map_err(|error| unreachable(&control.socket, &error))
+}
+
+pub(super) fn unreachable(socket: &Path, error: &ControlError) -> Failure {
+    let message = format!("cannot reach the coordinator at {}: {error}", socket.display());
+    Failure::NoCoordinator(anyhow::anyhow!("{message}; is `muster coordinator` running?"))
 }
 
 /// Asks the user's own coordinator, or else the system's.
-async fn reach(control: &Control) -> Result<Snapshot, ControlError> {
-    let mut reached = edge::control::status(&control.socket, PATIENCE).await;
-    if let (Err(ControlError::Io(_)), Some(fallback)) = (&reached, &control.fallback) {
-        reached = edge::control::status(fallback, PATIENCE).await.or(reached);
+async fn reach(control: &Control) -> Result<(Snapshot, bool), ControlError> {
+    let reached = edge::control::status(&control.socket, PATIENCE).await;
+    if let (Err(ControlError::Io(_)), Some(fallback)) = (&reached, &control.fallback)
+        && let Ok(snapshot) = edge::control::status(fallback, PATIENCE).await
+    {
+        return Ok((snapshot, false));
     }
-    reached
+    reached.map(|snapshot| (snapshot, true))
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::document::Section;
 use super::{Builder, BuilderUri, ConfigError, Place, uri, value};
-use crate::domain::{BuilderName, BuilderSpec, Feature, HostKey, System};
+use crate::domain::{BuilderName, BuilderSpec, Feature, HostKey, Label, System};
 
 /// More slots than this on one machine are a slip of the pen.
 const MOST_SLOTS: u32 = 10_000;
@@ -42,12 +42,12 @@ fn from_section(mut section: Section<'_>) -> Result<Builder, ConfigError> {
     let mandatory = section.take_or("mandatory", BTreeSet::new(), value::words(Feature::parse))?;
     let slots = section.take("slots", value::count(1, MOST_SLOTS))?.and_then(NonZeroU32::new);
     let speed_factor = section.take("speed_factor", value::factor)?;
+    let labels = section.take_or("labels", BTreeSet::new(), value::words(Label::parse))?;
     let name = match name {
         Some(name) => name,
         None => default_name(&uri).map_err(|why| section.error(why))?,
     };
     section.finish()?;
-    let labels = BTreeSet::new();
     let spec = BuilderSpec { name, systems, features, mandatory, slots, speed_factor, labels };
     Ok(Builder { spec, uri })
 }
@@ -74,7 +74,7 @@ fn add_keys(uri: &mut BuilderUri, key: Option<PathBuf>, host_key: Option<HostKey
     Ok(())
 }
 
-fn ssh_key(value: &toml::de::DeValue<'_>) -> Result<PathBuf, String> {
+pub(super) fn ssh_key(value: &toml::de::DeValue<'_>) -> Result<PathBuf, String> {
     let path = value::path(value)?;
     if uri::ssh::can_hold(&path) {
         Ok(path)

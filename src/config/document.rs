@@ -95,10 +95,18 @@ impl<'a> Section<'a> {
 
     /// Takes a section below this one; an empty one where there is none.
     pub(super) fn section(&mut self, key: &'static str, title: &'static str) -> Result<Self, ConfigError> {
-        let Some(value) = self.remove(key) else {
-            return Ok(Self::new(self.source, title, Spanned::new(0..0, DeTable::new())));
-        };
-        self.nested(key, title, value)
+        let section = self.optional(key, title)?;
+        Ok(section.unwrap_or_else(|| Self::new(self.source, title, Spanned::new(0..0, DeTable::new()))))
+    }
+
+    /// Takes a section below this one, if there is one.
+    pub(super) fn optional(
+        &mut self,
+        key: &'static str,
+        title: &'static str,
+    ) -> Result<Option<Self>, ConfigError> {
+        let Some(value) = self.remove(key) else { return Ok(None) };
+        self.nested(key, title, value).map(Some)
     }
 
     /// Takes the sections of an array of tables.

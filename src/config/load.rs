@@ -8,11 +8,11 @@ use toml::de::DeValue;
 
 use super::document::{Section, Source};
 use super::{
-    AllowedUser, Attach, Config, ConfigError, Control, Endpoint, Environment, Expect, Limits, LocalMachine,
-    LocalStore, LookAhead, Place, Source as BuilderSource, Timeouts, builder, places, value,
+    AllowedGroup, AllowedUser, Attach, Config, ConfigError, Control, Endpoint, Environment, Expect, Limits,
+    LocalMachine, LocalStore, LookAhead, Place, Timeouts, builder, places, source, value,
 };
 use crate::cli::Settings;
-use crate::domain::{Feature, StoreDir, System};
+use crate::domain::{Feature, Glob, Label, Route, StoreDir, System, WhenEmpty};
 
 pub(super) fn load(
     typed: &Settings,
@@ -34,7 +34,10 @@ pub(super) fn load(
     let builders = builder::builders(top.sections("builder", "[[builder]]")?, &typed.builders)?;
     let expect = top.sections("expect", "[[expect]]")?;
     let expect: Vec<_> = expect.into_iter().map(expected).collect::<Result<_, _>>()?;
-    let sources = sources(&mut top, builders.is_empty() && expect.is_empty())?;
+    let routes = top.sections("route", "[[route]]")?;
+    let routes: Vec<_> = routes.into_iter().map(route).collect::<Result<_, _>>()?;
+    let sources = source::sources(&mut top, builders.is_empty() && expect.is_empty())?;
+    let builders_use_substitutes = top.take("builders_use_substitutes", value::flag)?;
     let attach = top.take_or("attach", Attach::Endpoint, attach)?;
     let endpoint = endpoint(top.section("endpoint", "[endpoint]")?, environment, &runtime_dir)?;
     let fallback = places::system_control(typed.places.runtime_dir.as_deref(), environment);
@@ -52,9 +55,12 @@ pub(super) fn load(
         store_dir,
         builders,
         sources,
+        builders_use_substitutes,
         attach: typed.attach.unwrap_or(attach),
         nix: places::nix_files(typed.nix.nix_conf_dir.as_deref(), environment),
+        ssh_options: ssh_options(environment)?,
         expect,
+        routes,
         endpoint,
         control,
         timeouts,
@@ -71,6 +77,15 @@ fn typed_store(typed: &Settings) -> Result<Option<LocalStore>, ConfigError> {
     typed.local_store.as_deref().map(LocalStore::parse).transpose().map_err(wrong)
 }
 
+/// As stock Nix takes them: split as a shell would.
+fn ssh_options(environment: &Environment) -> Result<Vec<String>, ConfigError> {
+    const NAME: &str = "NIX_SSHOPTS";
+    let Some(text) = &environment.nix_sshopts else { return Ok(Vec::new()) };
+    let wrong = |why: &str| ConfigError::wrong(Place::Variable(NAME), why.to_owned());
+    let text = text.to_str().ok_or_else(|| wrong("it is no text"))?;
+    shell_words::split(text).map_err(|_| wrong("a quotation mark has no other half"))
+}
+
 fn expected(mut section: Section<'_>) -> Result<Expect, ConfigError> {
     let systems = section.take_needed("systems", value::some_words(System::parse))?;
     let features = section.take_or("features", BTreeSet::new(), value::words(Feature::parse))?;
@@ -78,32 +93,13 @@ fn expected(mut section: Section<'_>) -> Result<Expect, ConfigError> {
     Ok(Expect { systems, features })
 }
 
-/// The sources that are named; where nobody named anything, the machines lines that Nix has already.
-fn sources(top: &mut Section<'_>, nothing_named: bool) -> Result<Vec<BuilderSource>, ConfigError> {
-    let sections = top.sections("source", "[[source]]")?;
-    let sources: Vec<_> = sections.into_iter().map(source).collect::<Result<_, _>>()?;
-    Ok(if sources.is_empty() && nothing_named { vec![BuilderSource::Machines] } else { sources })
-}
-
-fn source(mut section: Section<'_>) -> Result<BuilderSource, ConfigError> {
-    const INTERVAL: Duration = Duration::from_secs(30);
-    let machines = section.take_or("machines", false, value::flag)?;
-    let exec = section.take("exec", value::command)?;
-    let interval = section.take("interval", value::duration)?;
-    let source = match (machines, exec, interval) {
-        (true, None, None) => BuilderSource::Machines,
-        (true, None, Some(_)) => {
-            return Err(section.error("`interval` is for `exec`: changes of machines files are noticed"));
-        }
-        (false, Some(command), interval) => {
-            BuilderSource::Exec { command, interval: interval.unwrap_or(INTERVAL) }
-        }
-        _ => {
-            return Err(section.error("say either `machines = true` or `exec = [\"command\", \"argument\"]`"));
-        }
-    };
+fn route(mut section: Section<'_>) -> Result<Route, ConfigError> {
+    let pname = section.take("pname", |value| value::text(value).map(|pattern| Glob::new(&pattern)))?;
+    let system = section.take("system", |value| value::word(value, System::parse))?;
+    let feature = section.take("feature", |value| value::word(value, Feature::parse))?;
+    let labels = section.take_needed("labels", value::some_words(Label::parse))?;
     section.finish()?;
-    Ok(source)
+    Ok(Route { pname, system, feature, labels })
 }
 
 fn attach(value: &DeValue<'_>) -> Result<Attach, String> {
@@ -128,6 +124,7 @@ fn endpoint(
     let look_ahead = section.take("look_ahead", value::count(0, MOST_ACCEPTED))?;
     let max_accepted = section.take_or("max_accepted", 180, value::count(1, MOST_ACCEPTED))?;
     let local = section.take_or("local", LocalMachine::Auto, local_machine)?;
+    let when_empty = section.take("when_empty", when_empty)?.flatten();
     let look_ahead = match (look_ahead, local) {
         (Some(1..), LocalMachine::Overflow) => {
             return Err(section.error("`look_ahead` must be 0 where `local` is \"overflow\""));
@@ -137,7 +134,17 @@ fn endpoint(
         (None, _) => LookAhead::TwoPerSlot,
     };
     section.finish()?;
-    Ok(Endpoint { socket, allow, machines_file, install, program, look_ahead, max_accepted, local })
+    Ok(Endpoint {
+        socket,
+        allow,
+        machines_file,
+        install,
+        program,
+        look_ahead,
+        max_accepted,
+        local,
+        when_empty,
+    })
 }
 
 /// Far more than any machine that runs Nix can hold open.
@@ -151,8 +158,9 @@ fn control(
     let usual = runtime_dir.join("control.sock");
     let socket = socket(&mut section, usual.clone())?;
     let fallback = fallback.filter(|_| socket == usual);
+    let group = section.take("group", allowed_group)?;
     section.finish()?;
-    Ok(Control { socket, fallback })
+    Ok(Control { socket, fallback, group })
 }
 
 /// A socket's path; the default one is bounded by the system as well.
@@ -174,8 +182,14 @@ fn timeouts(mut section: Section<'_>) -> Result<Timeouts, ConfigError> {
         ping_every: take("ping_every", 3)?,
         silent_after: take("silent_after", 10)?,
         lost_after: take("lost_after", 60)?,
+        stalled_after: take("stalled_after", 60)?,
         retry_min: take("retry_min", 1)?,
         retry_max: take("retry_max", 60)?,
+        stop: take("stop_timeout", 600)?,
+        empty_after: take("empty_after", 30)?,
+        expect: take("expect_timeout", 600)?,
+        max_silent: section.take("max_silent_time", value::limit)?,
+        build: section.take("build_timeout", value::limit)?,
     };
     for (lower, low, upper, high) in [
         ("ping_every", timeouts.ping_every, "silent_after", timeouts.silent_after),
@@ -216,6 +230,23 @@ fn allowed_user(value: &DeValue<'_>) -> Result<AllowedUser, String> {
             Ok(AllowedUser::Name(name))
         }
         Err(_) => Err(format!("{name:?} is not a user's name")),
+    }
+}
+
+fn allowed_group(value: &DeValue<'_>) -> Result<AllowedGroup, String> {
+    Ok(match allowed_user(value).map_err(|error| error.replace("user's", "group's"))? {
+        AllowedUser::Uid(gid) => AllowedGroup::Gid(gid),
+        AllowedUser::Name(name) => AllowedGroup::Name(name),
+    })
+}
+
+fn when_empty(value: &DeValue<'_>) -> Result<Option<WhenEmpty>, String> {
+    match value.as_str() {
+        Some("auto") => Ok(None),
+        Some("wait") => Ok(Some(WhenEmpty::Wait)),
+        Some("fail") => Ok(Some(WhenEmpty::Fail)),
+        Some("local") => Ok(Some(WhenEmpty::Local)),
+        _ => Err(value::expected(r#""auto", "wait", "fail" or "local""#, value)),
     }
 }
 

@@ -11,6 +11,7 @@ fn root() -> Environment {
         state_home: None,
         runtime_dir: None,
         nix_user_conf_files: None,
+        nix_sshopts: None,
         cwd: "/some/where".into(),
         exe: "/usr/bin/muster".into(),
         width: None,
@@ -39,13 +40,13 @@ fn refused(text: &str, error: &str) {
 fn an_unknown_key_is_named_with_its_line_and_the_keys_there_are() {
     refused(
         "local_store = 'auto'\n\n[[builder]]\nuri = 'process:/a'\nslot = 2\n",
-        "5: unknown key `slot` in [[builder]]; known: name, uri, key, host_key, systems, features, mandatory, slots, speed_factor",
+        "5: unknown key `slot` in [[builder]]; known: name, uri, key, host_key, systems, features, mandatory, slots, speed_factor, labels",
     );
     refused(
         "[controll]\n",
-        "1: unknown key `controll` in the top section; known: local_store, nix_daemon, store_dir, builder, expect, source, attach, endpoint, control, timeouts, limits",
+        "1: unknown key `controll` in the top section; known: local_store, nix_daemon, store_dir, builder, expect, route, source, builders_use_substitutes, attach, endpoint, control, timeouts, limits",
     );
-    refused("[control]\ngroup = 'x'\n", "2: unknown key `group` in [control]; known: socket");
+    refused("[control]\ngroups = 'x'\n", "2: unknown key `groups` in [control]; known: socket, group");
 }
 
 #[test]
@@ -291,6 +292,39 @@ fn more_slots_than_nix_will_ever_fill_are_warned_of() {
     assert_eq!(load("").expect("good").warnings, [""; 0]);
 }
 
+#[test]
+fn a_tailnet_is_a_source_once_it_is_said_which_of_its_machines() {
+    let source = |words: &str| {
+        load(&format!("[[source]]\ntailscale = {{ {words} }}\n")).map(|config| match &*config.sources {
+            [Source::Tailscale(tailnet)] => tailnet.clone(),
+            other => panic!("{other:?}"),
+        })
+    };
+    let tagged = source("tag = 'tag:nix-builder'").expect("good");
+    assert_eq!((tagged.user.as_str(), tagged.ssh, tagged.socket), ("root", SshServer::Tailscale, None));
+    let named = source(
+        "prefix = 'b', names = ['b1', 'b-24.04'], ssh = 'sshd', port = 2222, key = '/k', user = 'eva'",
+    );
+    let named = named.expect("good");
+    assert_eq!((named.port, named.filter.names.map(|names| names.len())), (Some(2222), Some(2)));
+    let wrong = |words: &str, expected: &str| {
+        let error = source(words).expect_err(words);
+        assert!(error.contains(expected), "{words}: {error}");
+    };
+    wrong("", "say which machines");
+    wrong("user = 'root'", "say which machines");
+    wrong("tag = 'nix-builder'", "expected a tag such as");
+    wrong("tag = 'tag:a b'", "expected a tag such as");
+    wrong("names = []", "not empty");
+    wrong("tag = 'tag:x', user = '-oProxyCommand=x'", "is no user's name");
+    wrong("tag = 'tag:x', ssh = 'dropbear'", r#"expected "tailscale" or "sshd""#);
+    wrong("tag = 'tag:x', key = '/k'", "go with `ssh = \"sshd\"`");
+    wrong("tag = 'tag:x', port = 0", "from 1 to 65535");
+    wrong("tag = 'tag:x', tags = []", "unknown key `tags`");
+    let both = load("[[source]]\nmachines = true\ntailscale = { tag = 'tag:x' }").expect_err("two");
+    assert!(both.contains("say one of"), "{both}");
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_breaks_the_loader(text in "([a-z_]{1,8} = ['\"0-9a-z/:\\[\\]-]{0,12}\n|\\[{1,2}[a-z]{1,8}\\]{1,2}\n|\\PC{0,9}){0,6}") {
@@ -309,7 +343,9 @@ fn known_keys() -> BTreeMap<&'static str, Vec<String>> {
         ("top section", ask("")),
         ("[[builder]]", ask("[[builder]]\nuri = 'process:/a'")),
         ("[[expect]]", ask("[[expect]]\nsystems = ['a']")),
+        ("[[route]]", ask("[[route]]\nlabels = ['a']")),
         ("[[source]]", ask("[[source]]\nmachines = true")),
+        ("[source.tailscale]", ask("[[source]]\n[source.tailscale]\ntag = 'tag:x'")),
         ("[endpoint]", ask("[endpoint]")),
         ("[control]", ask("[control]")),
         ("[timeouts]", ask("[timeouts]")),
@@ -352,11 +388,22 @@ fn the_documented_defaults_are_the_defaults() {
             rows.map(|(key, default)| format!("{key} = {}", default.trim_matches('`'))).collect();
         match title {
             "top section" => file = format!("{}\n{file}", rows.join("\n")),
-            "[[builder]]" | "[[expect]]" | "[[source]]" => {}
+            "[[builder]]" | "[[expect]]" | "[[route]]" | "[[source]]" | "[source.tailscale]" => {}
             _ => file.push_str(&format!("{title}\n{}\n", rows.join("\n"))),
         }
     }
     assert!(file.contains("lost_after = \"1m\"") && file.contains("local_store = \"auto\""), "{file}");
     let written = load(&file).expect("good");
     assert_eq!(written, load("").expect("good"), "{file}");
+}
+
+#[test]
+fn the_options_of_nix_sshopts_are_split_as_a_shell_would() {
+    let options = |text: &str| {
+        let environment = Environment { nix_sshopts: Some(text.into()), ..root() };
+        Config::from_text(&Settings::default(), &environment, None).map(|config| config.ssh_options)
+    };
+    assert_eq!(options("-o 'User=a b' -p 22").expect("options"), ["-o", "User=a b", "-p", "22"]);
+    let error = options("-o 'User").expect_err("half a quotation").to_string();
+    assert!(error.starts_with("NIX_SSHOPTS"), "{error}");
 }

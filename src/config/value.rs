@@ -1,12 +1,13 @@
 //! The kinds of values there are, each read from TOML with the reason why it is refused.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeValue;
 
-use crate::domain::system::BadWord;
+use super::Limit;
 
 type Read<T> = Result<T, String>;
 
@@ -94,6 +95,19 @@ pub(super) fn duration(value: &DeValue<'_>) -> Read<Duration> {
     good.ok_or_else(|| expected(wanted, value))
 }
 
+/// A duration, or `off`.
+pub(super) fn limit(value: &DeValue<'_>) -> Read<Limit> {
+    match value.as_str() {
+        Some("off") => Ok(Limit::Off),
+        _ => duration(value).map(Limit::After).map_err(|error| format!("{error}; \"off\" sets no limit")),
+    }
+}
+
+/// One word, read by `parse`.
+pub(super) fn word<T, E: Display>(value: &DeValue<'_>, parse: impl Fn(&str) -> Result<T, E>) -> Read<T> {
+    parse(&text(value)?).map_err(|error| error.to_string())
+}
+
 /// A size in bytes, such as `1 MiB` or `65536`; at least one.
 pub(super) fn size(value: &DeValue<'_>) -> Read<u64> {
     let bytes = match value {
@@ -106,8 +120,8 @@ pub(super) fn size(value: &DeValue<'_>) -> Read<u64> {
 }
 
 /// A list of different words, each read by `parse`.
-pub(super) fn words<T: Ord>(
-    parse: impl Fn(&str) -> Result<T, BadWord>,
+pub(super) fn words<T: Ord, E: Display>(
+    parse: impl Fn(&str) -> Result<T, E>,
 ) -> impl Fn(&DeValue<'_>) -> Read<BTreeSet<T>> {
     move |value| {
         let mut words = BTreeSet::new();
@@ -122,8 +136,8 @@ pub(super) fn words<T: Ord>(
 }
 
 /// The same, with at least one.
-pub(super) fn some_words<T: Ord>(
-    parse: impl Fn(&str) -> Result<T, BadWord>,
+pub(super) fn some_words<T: Ord, E: Display>(
+    parse: impl Fn(&str) -> Result<T, E>,
 ) -> impl Fn(&DeValue<'_>) -> Read<BTreeSet<T>> {
     let words = words(parse);
     move |value| {

@@ -22,6 +22,8 @@ use crate::wire::link::{DATA_CHUNK, Hello, Unit};
 
 /// A request and its upload are kept up to this size, to be sent again.
 const MAX_KEPT: usize = 64 << 20;
+/// A coordinator that is back within this time is mentioned once, at its return.
+const QUIET: Duration = Duration::from_secs(2);
 /// While the coordinator is gone, the client is told so this often.
 const REMINDER: Duration = Duration::from_secs(60);
 
@@ -52,7 +54,7 @@ pub enum SessionError {
 }
 
 /// How one try at a request ended, where it did not succeed.
-enum Failure {
+pub(super) enum Failure {
     /// The coordinator was lost.
     Lost(String),
     /// It said no.
@@ -78,13 +80,13 @@ impl From<UpstreamError> for Failure {
 
 /// A client, and what is held for it.
 pub(super) struct Session {
-    server: Server<Pollable, Pollable>,
+    pub(super) server: Server<Pollable, Pollable>,
     upstream: Upstream,
-    link: Option<Link>,
+    pub(super) link: Option<Link>,
     /// Whether the coordinator at the end of `link` has heard `options`.
     introduced: bool,
     /// The dialect of requests and replies between us and the coordinator.
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
     patience: Duration,
     activities: Activities,
     held: Held,
@@ -143,7 +145,7 @@ impl Session {
             } else if let Some(reply) = self.held.answer(&request) {
                 self.server.reply(&reply).await?;
             } else if let Request::Unknown(code) = request {
-                return self.relay(code).await;
+                self.relay(code).await?;
             } else {
                 self.forward(request).await?;
             }
@@ -153,7 +155,7 @@ impl Session {
     }
 
     async fn send_held(&mut self, nar: &Nar) -> Result<(), SessionError> {
-        self.server.begin_nar().await?;
+        self.server.begin_raw().await?;
         let mut chunk = vec![0; DATA_CHUNK];
         let mut at = 0;
         while let read @ 1.. = nar.read_at(&mut chunk, at)? {
@@ -227,7 +229,7 @@ impl Session {
                 (Unit::End, _) => return Ok(()),
                 (Unit::Reply(bytes), _) => return self.reply(&outgoing.request, &bytes, outputs).await,
                 (Unit::Error(text), _) => return Err(Failure::Final(text)),
-                (other, _) => return Err(Failure::Lost(format!("it sent a {} unit", other.name()))),
+                (other, _) => return Err(out_of_place(&other)),
             }
         }
     }
@@ -265,7 +267,7 @@ impl Session {
         self.send(&Unit::Data(chunk)).await
     }
 
-    async fn pass_log_on(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(super) async fn pass_log_on(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let message: LogMessage = wire::decode(bytes, &self.dialect, "log").map_err(nonsense)?;
         if let Some(message) = self.activities.translate(message) {
             self.server.log(&message).await?;
@@ -282,7 +284,7 @@ impl Session {
         bytes: &[u8],
     ) -> Result<(), Failure> {
         if outgoing.passed_on == 0 {
-            self.server.begin_nar().await?;
+            self.server.begin_raw().await?;
         }
         let known = usize::try_from(*skip).unwrap_or(usize::MAX).min(bytes.len());
         *skip -= known as u64;
@@ -292,7 +294,7 @@ impl Session {
     }
 
     /// The next unit of the coordinator's, unless the client closes first.
-    async fn next_unit(&mut self) -> Result<(Unit, Option<std::os::fd::OwnedFd>), Failure> {
+    pub(super) async fn next_unit(&mut self) -> Result<(Unit, Option<std::os::fd::OwnedFd>), Failure> {
         let Some(link) = &mut self.link else {
             return Err(Failure::Lost("there is no connection".to_owned()));
         };
@@ -305,7 +307,7 @@ impl Session {
         }
     }
 
-    async fn send(&mut self, unit: &Unit) -> Result<(), Failure> {
+    pub(super) async fn send(&mut self, unit: &Unit) -> Result<(), Failure> {
         let Some(link) = &mut self.link else {
             return Err(Failure::Lost("there is no connection".to_owned()));
         };
@@ -313,7 +315,7 @@ impl Session {
     }
 
     /// Makes sure that there is a link, and that the coordinator at its end knows the client's options.
-    async fn link(&mut self) -> Result<(), Failure> {
+    pub(super) async fn link(&mut self) -> Result<(), Failure> {
         if self.link.is_none() {
             self.link = Some(self.upstream.connect().await?);
             self.introduced = false;
@@ -336,22 +338,23 @@ impl Session {
         }
     }
 
-    /// Waits for a coordinator; says why there is none if it does not come. The client sees one line, and one more
-    /// a minute.
+    /// Waits for a coordinator; says why there is none if it does not come. Of a loss the client sees one line: at the
+    /// coordinator's return, or before where that takes a while, and then one more a minute.
     async fn reconnect(&mut self, why: &str) -> Result<Result<(), String>, SessionError> {
         for stop in self.activities.stop_all() {
             self.server.log(&stop).await?;
         }
-        let began = clock::now();
+        let (began, mut said) = (clock::now(), false);
         let limit = humantime::format_duration(self.patience);
-        self.say(&format!("lost the coordinator ({why}); waiting for it, {limit} at most")).await?;
         loop {
             let deadline = began + self.patience;
             tokio::select! {
                 connected = self.upstream.connect_by(deadline) => return match connected {
                     Ok(link) => {
                         (self.link, self.introduced) = (Some(link), false);
-                        self.say("the coordinator is back; asking again").await?;
+                        if !said {
+                            self.say(&format!("lost the coordinator ({why}); it is back, asking again")).await?;
+                        }
                         Ok(Ok(()))
                     }
                     Err(UpstreamError::Final(why)) => Ok(Err(why)),
@@ -360,13 +363,21 @@ impl Session {
                     ))),
                 },
                 () = self.server.requests.gone() => return Err(SessionError::Closed),
-                () = sleep(REMINDER) => {
-                    let waited = humantime::format_duration(Duration::from_secs(began.elapsed().as_secs()));
-                    let socket = self.upstream.socket().display().to_string();
-                    self.say(&format!("still waiting for the coordinator at {socket} ({waited})")).await?;
+                () = sleep(if said { REMINDER } else { QUIET }) => {
+                    let text = if std::mem::replace(&mut said, true) {
+                        self.still_waiting(began.elapsed())
+                    } else {
+                        format!("lost the coordinator ({why}); waiting for it, {limit} at most")
+                    };
+                    self.say(&text).await?;
                 }
             }
         }
+    }
+
+    fn still_waiting(&self, waited: Duration) -> String {
+        let waited = humantime::format_duration(Duration::from_secs(waited.as_secs()));
+        format!("still waiting for the coordinator at {} ({waited})", self.upstream.socket().display())
     }
 
     async fn say(&mut self, text: &str) -> Result<(), SessionError> {
@@ -385,53 +396,12 @@ impl Session {
         self.server.error(&DaemonError::new(why)).await?;
         Ok(self.server.flush().await?)
     }
-
-    /// From here on bytes are passed on as they come: nobody here knows where the operation ends.
-    async fn relay(mut self, code: u64) -> Result<(), SessionError> {
-        let asked = async {
-            self.link().await?;
-            self.send(&Unit::Request(Request::Unknown(code).encode(&self.dialect))).await?;
-            self.next_unit().await
-        };
-        match asked.await {
-            Ok((Unit::Reply(_), _)) => {}
-            Ok((Unit::Error(why), _)) | Err(Failure::Final(why) | Failure::Lost(why)) => {
-                return self.refuse(&why).await;
-            }
-            Ok((unit, _)) => {
-                return self.refuse(&format!("muster: the coordinator sent a {} unit", unit.name())).await;
-            }
-            Err(Failure::Client(error)) => return Err(error),
-        }
-        let Some(Link { mut reader, mut writer }) = self.link else { return Ok(()) };
-        let (mut from, mut to) = self.server.into_parts();
-        let up = async {
-            let mut chunk = vec![0; DATA_CHUNK];
-            while let read @ 1.. = from.read(&mut chunk).await? {
-                writer.send(&Unit::Data(chunk[..read].to_vec())).await?;
-            }
-            Ok::<_, SessionError>(writer.finish()?)
-        };
-        let down = async {
-            while let Ok(Some((Unit::Data(bytes), _))) = reader.recv().await {
-                to.write_all(&bytes).await?;
-                to.flush().await?;
-            }
-            Ok(())
-        };
-        let mut down = std::pin::pin!(down);
-        tokio::select! {
-            ended = &mut down => ended,
-            ended = up => ended.and(down.await),
-        }
-    }
-
-    async fn refuse(&mut self, why: &str) -> Result<(), SessionError> {
-        self.server.error(&DaemonError::new(why)).await?;
-        Ok(self.server.replies.flush().await?)
-    }
 }
 
 fn nonsense(error: ProtocolError) -> Failure {
     Failure::Lost(format!("it sent nonsense: {error}"))
+}
+
+pub(super) fn out_of_place(unit: &Unit) -> Failure {
+    Failure::Lost(format!("it sent a {} unit", unit.name()))
 }

@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
 
+use crate::config::NOTICE;
 use crate::edge::clock;
+use crate::edge::files;
 use crate::edge::link::{self, LinkError, LinkReader, LinkWriter};
 use crate::wire::link::{Hello, OLDEST, Unit, VERSION};
+use crate::wire::notice::Notice;
 
 /// A coordinator that accepts but does not answer is as good as gone.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,12 +96,22 @@ impl Upstream {
         }
     }
 
+    fn stopped_by(&self) -> Option<String> {
+        let text = files::read_bounded(&self.socket.with_file_name(NOTICE))?;
+        Notice::parse(&text).stopped_by
+    }
+
     fn unreachable(&self, error: &io::Error) -> UpstreamError {
         let socket = self.socket.display();
         if error.kind() == io::ErrorKind::PermissionDenied {
             return UpstreamError::Final(format!(
                 "muster: may not open {socket}: only root and the coordinator's own user may; to let another user \
                  in, who is then trusted like root, name it in endpoint.allow of the coordinator's configuration"
+            ));
+        }
+        if let Some(by) = self.stopped_by() {
+            return UpstreamError::Final(format!(
+                "muster: the coordinator was stopped by {by} (muster stop); start this again, and Nix builds it without muster"
             ));
         }
         UpstreamError::Lost(format!("cannot open {socket}: {error}"))

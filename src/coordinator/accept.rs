@@ -42,7 +42,7 @@ pub(super) async fn accept<Session>(
         match accepted.and_then(|(stream, _)| Ok((stream.peer_cred()?, stream))) {
             Ok((peer, stream)) => {
                 let Some(place) = crowd.enter(peer.uid()) else { continue };
-                let (session, shutdown) = (serve(stream, peer), shutdown.clone());
+                let (session, shutdown) = (Box::pin(serve(stream, peer)), shutdown.clone());
                 world.tracker.spawn(async move {
                     shutdown.run_until_cancelled(session).await;
                     drop(place);

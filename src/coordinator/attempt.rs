@@ -5,21 +5,24 @@
 //! ended is reported, and the policy says what follows.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::feed::Output;
+use super::fetch::{FetchError, Fetcher};
 use super::job::Job;
+use super::limits::Clocks;
 use super::narration::Narration;
 use super::reach::{Pools, Reach};
-use super::upload::{UploadError, upload};
+use super::upload::{Carrier, UploadError};
 use super::{News, World};
 use crate::domain::{AttemptId, AttemptOutcome, BuildResult, BuildStatus, PathInfo, Stage, StorePath};
-use crate::edge::pool::{CheckoutError, Lease, Pool};
-use crate::edge::spool::Nar;
+use crate::edge::meter::Meter;
+use crate::edge::pool::Lease;
 use crate::nix::client::Error;
-use crate::nix::nar::CopyError;
 use crate::nix::ops::BuildMode;
 use crate::policy::Event;
 
@@ -55,12 +58,11 @@ impl Attempt {
     }
 
     async fn carry_out(&self, pools: &Pools, stage: &Mutex<Stage>) -> Step<(BuildResult, Vec<Output>)> {
-        let mut channel =
-            pools.control.checkout().await.map_err(|error| unreachable(Stage::Preparing, &error))?;
+        let mut channel = pools.control.checkout().await.map_err(|error| lost(Stage::Preparing, &error))?;
         let missing = self.prepare(&mut channel).await?;
         if !missing.is_empty() {
             self.reached(stage, Stage::Uploading).await;
-            self.upload(&pools.bulk, &mut channel, missing).await?;
+            self.upload(pools, &mut channel, missing).await?;
         }
         self.reached(stage, Stage::Building).await;
         let result = self.build(&mut channel).await?;
@@ -73,26 +75,35 @@ impl Attempt {
         Ok((result, outputs))
     }
 
-    /// Roots the closure on the builder and asks what of it is not there.
+    /// Roots the closure on the builder and asks what of it is not there, when the builder has downloaded what it can.
     async fn prepare(&self, channel: &mut Lease) -> Step<Vec<Arc<PathInfo>>> {
-        let failed = |error| failed(Stage::Preparing, error);
         let paths: Vec<StorePath> = self.job.closure.iter().map(|info| info.path.clone()).collect();
-        channel.add_temp_roots(&paths).await.map_err(failed)?;
-        let valid = channel.query_valid_paths(&paths, false).await.map_err(failed)?;
+        let meter = channel.meter();
+        let mut valid = watched(&meter, self.patience(), channel.root_and_query(&paths)).await?;
+        let absent: Vec<StorePath> = paths.into_iter().filter(|path| !valid.contains(path)).collect();
+        if !absent.is_empty() && self.world.config().builders_use_substitutes == Some(true) {
+            let asked = channel.query_valid_paths(&absent, true);
+            valid.extend(watched(&meter, self.patience(), asked).await?);
+        }
         self.present(valid.iter()).await;
         Ok(self.job.closure.iter().filter(|info| !valid.contains(&info.path)).cloned().collect())
     }
 
-    async fn upload(&self, pool: &Arc<Pool>, channel: &mut Lease, missing: Vec<Arc<PathInfo>>) -> Step<()> {
+    async fn upload(&self, pools: &Pools, channel: &mut Lease, missing: Vec<Arc<PathInfo>>) -> Step<()> {
         const STAGE: Stage = Stage::Uploading;
         let sent: Vec<StorePath> = missing.iter().map(|info| info.path.clone()).collect();
-        let done = upload(&self.world.local, (pool, &self.reach.in_flight), channel, missing).await;
-        done.map_err(|error| match error {
-            UploadError::Local(error) => {
-                AttemptOutcome::LocalError { stage: STAGE, message: error.to_string() }
-            }
-            UploadError::Unreachable(error) => unreachable(STAGE, &error),
+        let carrier = Carrier {
+            local: Arc::clone(&self.world.local),
+            pool: Arc::clone(&pools.bulk),
+            in_flight: Arc::clone(&self.reach.in_flight),
+            abreast: self.reach.abreast(),
+            stalled_after: self.patience(),
+        };
+        carrier.upload(channel, missing).await.map_err(|error| match error {
+            UploadError::Unreachable(error) => lost(STAGE, &error),
             UploadError::Builder(error) => failed(STAGE, error),
+            UploadError::Stalled(error) => lost(STAGE, &error),
+            error @ (UploadError::Local(_) | UploadError::Broken(_)) => local(STAGE, &error),
         })?;
         self.present(sent.iter()).await;
         Ok(())
@@ -101,14 +112,21 @@ impl Attempt {
     async fn build(&self, channel: &mut Lease) -> Step<BuildResult> {
         let failed = |error| failed(Stage::Building, error);
         let mut narration = self.narration.clone();
-        let mut on_log = |message| narration.hear(message);
+        let clocks = Clocks::new(&self.world.config().timeouts);
+        let mut on_log = |message| {
+            clocks.hear(&message);
+            narration.hear(message);
+        };
         let (drv, derivation) = (&self.job.drv, &self.job.derivation);
         let mode = if self.job.is_check() {
             self.check_mode(channel).await.map_err(failed)?
         } else {
             BuildMode::Normal
         };
-        channel.build_derivation(drv, derivation, mode, &mut on_log).await.map_err(failed)
+        tokio::select! {
+            built = channel.build_derivation(drv, derivation, mode, &mut on_log) => built.map_err(failed),
+            why = clocks.over() => Err(AttemptOutcome::Failed(BuildResult::verdict(BuildStatus::TimedOut, why))),
+        }
     }
 
     /// A builder that has the outputs, or can download them, would not build them again unless told to.
@@ -120,48 +138,19 @@ impl Attempt {
     }
 
     async fn fetch(&self, channel: &mut Lease, result: &BuildResult) -> Step<Vec<Output>> {
-        let mut outputs = Vec::new();
-        for path in self.job.output_paths(result, &self.world.store_dir) {
-            outputs.push(self.fetch_one(channel, path).await?);
-        }
+        const STAGE: Stage = Stage::Fetching;
+        let paths: Vec<_> = self.job.output_paths(result, &self.world.store_dir).into_iter().collect();
+        let fetched = Fetcher::new(&self.world, &self.reach).fetch(channel, &paths).await;
+        let outputs = fetched.map_err(|error| match error {
+            FetchError::Bad { path, reason } => AttemptOutcome::BadOutput { path, reason },
+            FetchError::Unreachable(error) => lost(STAGE, &error),
+            FetchError::Builder(error) => failed(STAGE, error),
+            FetchError::Stalled(error) => lost(STAGE, &error),
+            error @ (FetchError::Local { .. } | FetchError::Broken(_)) => local(STAGE, &error),
+        })?;
         self.check_references(&outputs)?;
         self.present(outputs.iter().map(|output| &output.info.path)).await;
         Ok(outputs)
-    }
-
-    async fn fetch_one(&self, channel: &mut Lease, path: StorePath) -> Step<Output> {
-        let failed = |error| failed(Stage::Fetching, error);
-        let bad = |reason: String| AttemptOutcome::BadOutput { path: path.clone(), reason };
-        let local = |error: std::io::Error| AttemptOutcome::LocalError {
-            stage: Stage::Fetching,
-            message: format!("cannot keep '{path}': {error}"),
-        };
-        let info = channel.query_path_info(&path).await.map_err(failed)?;
-        let info =
-            info.ok_or_else(|| bad("the builder said that it built it, but does not have it".into()))?;
-        let limit = self.world.config.limits.max_nar;
-        if info.nar_size > limit {
-            return Err(bad(format!("it has {} bytes, limits.max_nar allows {limit}", info.nar_size)));
-        }
-        let file = self.world.spool.create(info.nar_size).map_err(local)?;
-        let mut sink = tokio::fs::File::from_std(file);
-        let seen = channel.nar_from_path(&path, &mut sink, info.nar_size).await;
-        let seen = seen.map_err(|error| match error {
-            Error::Nar(CopyError::Sink { error, .. }) => local(error),
-            Error::Nar(error @ (CopyError::Grammar { .. } | CopyError::TooLarge { .. })) => {
-                bad(error.to_string())
-            }
-            other => failed(other),
-        })?;
-        if (seen.hash, seen.bytes) != (info.nar_hash, info.nar_size) {
-            let (hash, bytes) = (info.nar_hash, info.nar_size);
-            return Err(bad(format!(
-                "it came as {} bytes with {}, the builder promised {bytes} bytes with {hash}",
-                seen.bytes, seen.hash
-            )));
-        }
-        let file = tokio::io::AsyncWriteExt::flush(&mut sink).await.map(|()| sink).map_err(local)?;
-        Ok(Output { info, nar: Nar::from_file(file.into_std().await) })
     }
 
     /// An output may mention its inputs and its sisters, nothing else.
@@ -177,6 +166,10 @@ impl Attempt {
             }
         }
         Ok(())
+    }
+
+    fn patience(&self) -> Duration {
+        self.world.config().timeouts.stalled_after
     }
 
     async fn reached(&self, at: &Mutex<Stage>, stage: Stage) {
@@ -210,12 +203,27 @@ impl Attempt {
     }
 }
 
-fn read(stage: &Mutex<Stage>) -> Stage {
-    *stage.lock().unwrap_or_else(PoisonError::into_inner)
+/// Asks while the attempt is being prepared.
+async fn watched<T>(
+    meter: &Meter,
+    limit: Duration,
+    asked: impl Future<Output = Result<T, Error>>,
+) -> Step<T> {
+    const STAGE: Stage = Stage::Preparing;
+    let answered = meter.watch(limit, asked).await.map_err(|error| lost(STAGE, &error))?;
+    answered.map_err(|error| failed(STAGE, error))
 }
 
-fn unreachable(stage: Stage, error: &CheckoutError) -> AttemptOutcome {
-    AttemptOutcome::Lost { stage, reason: error.to_string() }
+fn lost(stage: Stage, why: &dyn Display) -> AttemptOutcome {
+    AttemptOutcome::Lost { stage, reason: why.to_string() }
+}
+
+fn local(stage: Stage, why: &dyn Display) -> AttemptOutcome {
+    AttemptOutcome::LocalError { stage, message: why.to_string() }
+}
+
+fn read(stage: &Mutex<Stage>) -> Stage {
+    *stage.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn failed(stage: Stage, error: Error) -> AttemptOutcome {

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixListener;
+use tokio::net::unix::UCred;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{Bounds, accept};
+use super::complaints::Complaints;
+use super::orders::Order;
 use super::{News, World};
+use crate::edge::{clock, users};
 use crate::wire::control::{ControlError, Conversation, Reply, Request};
 
 const BOUNDS: Bounds = Bounds { each: 32, all: 128 };
@@ -22,14 +26,17 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Answers commands until `shutdown`.
 pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: CancellationToken) {
-    let session = |stream, peer: tokio::net::unix::UCred| {
-        let world = Arc::clone(&world);
+    let complaints = Arc::new(Complaints::default());
+    let session = |stream, peer: UCred| {
+        let (world, complaints) = (Arc::clone(&world), Arc::clone(&complaints));
         async move {
             let (uid, pid) = (peer.uid(), peer.pid());
-            match converse(stream, |request| answer(Arc::clone(&world), request)).await {
+            match converse(stream, |request| answer(Arc::clone(&world), peer, request)).await {
                 Ok(()) => {}
                 Err(error @ (ControlError::TooLong(_) | ControlError::Message(_))) => {
-                    tracing::warn!(uid, pid, %error, "a client of the control socket does not keep to the protocol");
+                    if let Some(left_out) = complaints.next(clock::now()) {
+                        tracing::warn!(uid, pid, %error, left_out, "a client of the control socket does not keep to the protocol");
+                    }
                 }
                 Err(error) => tracing::debug!(uid, pid, %error, "a control connection ended"),
             }
@@ -64,19 +71,29 @@ async fn within<T>(
     timeout(limit, step).await.unwrap_or_else(|_| Err(silent().into()))
 }
 
-async fn answer(world: Arc<World>, request: Request) -> Reply {
-    match request {
-        Request::Status => snapshot(&world).await,
+async fn answer(world: Arc<World>, peer: UCred, request: Request) -> Reply {
+    let config = world.config();
+    let group = config.control.group.as_ref();
+    if !request.only_reads() && !users::may_control(peer.uid(), peer.gid(), group) {
+        return Reply::Forbidden { message: who_may(&world) };
     }
+    let (reply, answer) = oneshot::channel();
+    let order = Order { request, by: users::name_of(peer.uid()), reply };
+    world.tell(News::Ordered(order)).await;
+    let ended = |_| Reply::Error { message: "the coordinator is about to end".to_owned() };
+    answer.await.unwrap_or_else(ended)
 }
 
-async fn snapshot(world: &World) -> Reply {
-    let (reply, answer) = oneshot::channel();
-    world.tell(News::Snapshot(reply)).await;
-    match answer.await {
-        Ok(status) => Reply::Status { status },
-        Err(_) => Reply::Error { message: "the coordinator is about to end".to_owned() },
-    }
+fn who_may(world: &World) -> String {
+    let own = match rustix::process::geteuid().as_raw() {
+        0 => String::new(),
+        own => format!(" and {}", users::name_of(own)),
+    };
+    let others = match &world.config().control.group {
+        Some(group) => format!(", and the group {group}"),
+        None => "; to let a group do so, too, name it in control.group of the configuration".to_owned(),
+    };
+    format!("only root{own} may order something here{others}")
 }
 
 #[cfg(test)]

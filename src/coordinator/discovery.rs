@@ -13,25 +13,33 @@ use super::{News, install, sources};
 use crate::config::Builder;
 use crate::domain::BuilderName;
 use crate::edge::discover::{Rank, Report};
-use crate::policy::Event;
 use crate::policy::snapshot::{BuilderRow, HealthWord};
+use crate::policy::{Event, Snapshot};
 
 impl Driver {
     /// Takes in the builders that are named, and starts the sources of all others.
     pub(super) fn discover(&mut self, shutdown: &CancellationToken) -> Result<(), RunError> {
         self.say_where_lines_go();
-        self.awaited.extend(sources::start(&self.world, shutdown));
-        self.learn(Rank::Static, self.world.config.builders.clone())
+        self.sources = shutdown.child_token();
+        self.reporting = sources::start(&self.world, &self.sources);
+        self.awaited.clone_from(&self.reporting);
+        self.learn(Rank::Static, self.world.config().builders.clone())
     }
 
     pub(super) fn reported(&mut self, report: Report) -> Result<(), RunError> {
         match report {
+            // A source of before a reload.
+            Report::Known(rank, _) | Report::Failed(rank) | Report::Paths(rank, _)
+                if !self.reporting.contains(&rank) => {}
             Report::Known(rank, builders) => {
                 self.awaited.remove(&rank);
                 self.learn(rank, builders)?;
             }
             Report::Failed(rank) => {
                 self.awaited.remove(&rank);
+            }
+            Report::Paths(rank, paths) => {
+                self.paths.insert(rank, paths);
             }
             Report::Nix(look) => {
                 let before = self.place();
@@ -46,20 +54,30 @@ impl Driver {
         self.write_if_settled()
     }
 
+    /// The state as people see it.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.state.snapshot(self.now());
+        for row in &mut snapshot.builders {
+            let path = self.paths.values().find_map(|paths| paths.get(&row.name));
+            row.path = path.filter(|_| row.health == HealthWord::Healthy).map(ToString::to_string);
+        }
+        snapshot
+    }
+
     /// Where the lines go.
     pub(super) fn place(&self) -> Place {
-        install::place(&self.world.config, &self.look, self.undone)
+        install::place(&self.world.config(), &self.look, self.undone)
     }
 
     fn say_where_lines_go(&self) {
         if let Some(advice) =
-            install::advice(&self.world.config, self.place()).filter(|_| self.writes != Writes::Never)
+            install::advice(&self.world.config(), self.place()).filter(|_| self.writes != Writes::Never)
         {
             tracing::info!("{advice}");
         }
     }
 
-    fn learn(&mut self, rank: Rank, builders: Vec<Builder>) -> Result<(), RunError> {
+    pub(super) fn learn(&mut self, rank: Rank, builders: Vec<Builder>) -> Result<(), RunError> {
         for change in self.roster.learn(rank, builders) {
             match change {
                 Change::Found(name) => self.welcome(&name)?,

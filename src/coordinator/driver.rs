@@ -1,6 +1,6 @@
 //! The loop that owns the state, and the tasks that carry out what it orders.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempt;
+use super::configured::Configured;
 use super::feed::{Ending, Feed, Output};
 use super::job::Job;
 use super::local::LocalStore;
@@ -21,21 +22,22 @@ use super::reach::Reach;
 use super::roster::Roster;
 use super::{News, World, control, endpoint, probe, sources, transport};
 use crate::config::{Builder, Config, NOTICE};
-use crate::domain::{AttemptId, BuilderName, RequestId, Time};
+use crate::domain::{AttemptId, BuilderName, RequestId, TailnetPath, Time, WhenEmpty};
 use crate::edge::discover::Rank;
 use crate::edge::discover::machines::{self, Look};
 use crate::edge::pool::Pool;
-use crate::edge::spool::Spool;
 use crate::edge::ssh::SocketDir;
-use crate::edge::{clock, files, users};
+use crate::edge::{clock, files};
 use crate::nix::machines::BadEndpoint;
-use crate::policy::{Answer, Effect, Event, Settings, State};
+use crate::policy::{Answer, By, Effect, Event, Settings, State};
 use crate::wire::notice::Notice;
 
 /// News that may wait for the loop; whoever brings more waits too.
 pub(super) const NEWS_WAITING: usize = 1024;
 /// Between tries at a local daemon that does not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// What clients have to hear how their builds end, after `muster stop`.
+const ANSWERS: Duration = Duration::from_secs(3);
 /// What is left of the tasks' time when the coordinator ends; then they are dropped.
 const LAST_WORDS: Duration = Duration::from_millis(1500);
 
@@ -64,17 +66,24 @@ pub enum RunError {
 }
 
 /// Serves until `shutdown`; then ends in under two seconds, whatever hangs. Clients wait for the next coordinator.
-pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> Result<(), RunError> {
+///
+/// A configuration that comes by `reloads` takes the place of the one before.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    reloads: mpsc::Receiver<Config>,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
     let (news, heard) = mpsc::channel(NEWS_WAITING);
     let world = World::new(config, news)?;
     let mut driver = Driver::new(Arc::clone(&world));
-    write_notice(&world.config, &driver.notice())?;
-    world.tracker.spawn(announce(Arc::clone(&world), driver.notice(), shutdown.clone()));
+    write_notice(&world.config(), &driver.notice())?;
+    driver.announce(&shutdown);
     driver.begin_to_write()?;
     driver.discover(&shutdown)?;
     world.tracker.spawn(endpoint::serve(listeners.endpoint, Arc::clone(&world), shutdown.clone()));
     world.tracker.spawn(control::serve(listeners.control, Arc::clone(&world), shutdown.clone()));
-    let ended = driver.serve(heard, &shutdown).await;
+    let ended = driver.serve(heard, reloads, &shutdown).await;
     driver.end(&shutdown).await;
     ended
 }
@@ -85,14 +94,22 @@ impl World {
         let store_dir = config.store_dir.clone();
         let transport = transport::of_local_store(&config);
         let pool = Pool::new(transport, store_dir.clone(), config.timeouts.connect, tracker.clone());
-        let spool = Spool::new(&config.limits.spool_dir, config.limits.memory_output);
-        let allowed = users::allowed(&config.endpoint.allow);
         let ssh_sockets = SocketDir::below(&config.runtime_dir)
             .map_err(|why| RunError::File { path: config.runtime_dir.join("ssh"), why })?;
         let (kept, reaches) = Default::default();
-        let (local, ssh_sockets) = (LocalStore::new(pool), Arc::new(ssh_sockets));
-        let world =
-            Self { config, store_dir, local, spool, ssh_sockets, kept, reaches, allowed, tracker, news };
+        let local = Arc::new(LocalStore::new(pool, config.timeouts.reconnect));
+        let ssh_sockets = Arc::new(ssh_sockets);
+        let world = Self {
+            configured: Configured::new(config),
+            store_dir,
+            local,
+            ssh_sockets,
+            kept,
+            reaches,
+            tracker,
+            unheard: TaskTracker::new(),
+            news,
+        };
         Ok(Arc::new(world))
     }
 }
@@ -110,6 +127,12 @@ struct Running {
     outputs: Vec<Output>,
 }
 
+/// `muster stop`.
+pub(super) struct Stopping {
+    pub by: By,
+    pub deadline: Option<Time>,
+}
+
 pub(super) struct Driver {
     pub(super) world: Arc<World>,
     pub(super) state: State,
@@ -119,14 +142,24 @@ pub(super) struct Driver {
     pub(super) reaches: HashMap<BuilderName, Arc<Reach>>,
     /// Builders that leave; their names are free once the policy has let them go.
     pub(super) departing: BTreeSet<BuilderName>,
+    /// Ends the sources.
+    pub(super) sources: CancellationToken,
+    /// Sources that tell of builders.
+    pub(super) reporting: BTreeSet<Rank>,
     /// Sources that have not told anything yet.
     pub(super) awaited: BTreeSet<Rank>,
+    /// How packets get to the builders of each source that knows.
+    pub(super) paths: BTreeMap<Rank, BTreeMap<BuilderName, TailnetPath>>,
     /// What Nix's own files say.
     pub(super) look: Look,
     /// Whether Nix has read our machines file before.
     pub(super) undone: bool,
     /// What went wrong last in Nix's own machines file.
     pub(super) last_trouble: Option<String>,
+    /// Who wants it to end for good, and by when all must have ended.
+    pub(super) stopping: Option<Stopping>,
+    /// Nothing runs any more, and nothing will.
+    over: bool,
     /// Whether the lines are written yet.
     pub(super) writes: Writes,
     requests: HashMap<RequestId, Waiting>,
@@ -135,17 +168,22 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(world: Arc<World>) -> Self {
-        let state = State::new(settings(&world.config));
-        let look = machines::look(&sources::machines_source(&world.config));
+        let state = State::new(settings(&world.config()));
+        let look = machines::look(&sources::machines_source(&world.config()));
         Self {
             world,
             state,
             roster: Roster::default(),
             departing: BTreeSet::new(),
+            sources: CancellationToken::new(),
+            reporting: BTreeSet::new(),
             awaited: BTreeSet::new(),
+            paths: BTreeMap::new(),
             look,
             undone: false,
             last_trouble: None,
+            stopping: None,
+            over: false,
             writes: Writes::Now,
             started: clock::now(),
             wake_at: None,
@@ -158,18 +196,29 @@ impl Driver {
     async fn serve(
         &mut self,
         mut heard: mpsc::Receiver<News>,
+        mut reloads: mpsc::Receiver<Config>,
         shutdown: &CancellationToken,
     ) -> Result<(), RunError> {
         loop {
-            let wake = self.wake_at.map(|at| self.started + at.since_start());
+            if self.over {
+                self.leave_word();
+                self.world.unheard.close();
+                let _ = timeout(ANSWERS, self.world.unheard.wait()).await;
+                return Ok(());
+            }
+            let at = |time: Time| self.started + time.since_start();
+            let wake = self.wake_at.map(at);
+            let stop = self.stopping.as_ref().and_then(|stopping| stopping.deadline).map(at);
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
+                Some(config) = reloads.recv() => self.reload(config, shutdown)?,
                 Some(news) = heard.recv() => self.hear(news)?,
                 () = sleep_until(wake.unwrap_or(self.started).into()), if wake.is_some() => {
                     self.wake_at = None;
                     self.step(Event::Woke)?;
                 }
+                () = sleep_until(stop.unwrap_or(self.started).into()), if stop.is_some() => self.stop_now()?,
             }
         }
     }
@@ -177,8 +226,8 @@ impl Driver {
     pub(super) fn hear(&mut self, news: News) -> Result<(), RunError> {
         match news {
             News::Event(event) => self.step(event),
-            News::Requested { request, client, job, feed } => {
-                let ask = job.ask(&self.world.store_dir, client);
+            News::Requested { request, client, label, job, feed } => {
+                let ask = job.ask(&self.world.store_dir, client, label);
                 self.requests.insert(request, Waiting { job, feed });
                 self.step(Event::Requested(request, ask))
             }
@@ -194,12 +243,9 @@ impl Driver {
                 self.step(Event::Ended(attempt, outcome))
             }
             News::Reported(report) => self.reported(report),
+            News::Learned => self.write_lines(),
             News::Arrived(name) => self.arrived(&name),
-            News::Snapshot(reply) => {
-                // Whoever asked may be gone.
-                let _ = reply.send(self.state.snapshot(self.now()));
-                Ok(())
-            }
+            News::Ordered(order) => self.ordered(order),
         }
     }
 
@@ -231,7 +277,7 @@ impl Driver {
                     tracing::error!("{error}; tried again at the next change");
                 }
             }
-            Effect::Drained => {}
+            Effect::Drained => self.over = true,
         }
         Ok(())
     }
@@ -248,9 +294,9 @@ impl Driver {
         let world = &self.world;
         let reach = Reach::new(
             builder,
-            transport::of_builder(&world.config, builder, &world.ssh_sockets, &world.tracker),
+            transport::of_builder(&world.config(), builder, &world.ssh_sockets, &world.tracker),
             world.store_dir.clone(),
-            world.config.timeouts.connect,
+            world.config().timeouts.connect,
             world.tracker.clone(),
         );
         let reach = Arc::new(reach);
@@ -371,9 +417,24 @@ impl Driver {
         }
     }
 
+    /// Tells `connect` what it must know, as soon as all of it is known.
+    pub(super) fn announce(&self, shutdown: &CancellationToken) {
+        let announced = announce(Arc::clone(&self.world), self.notice(), shutdown.clone());
+        self.world.tracker.spawn(announced);
+    }
+
+    /// Clients that come too late are not to wait for the next coordinator.
+    fn leave_word(&self) {
+        let stopped_by = self.stopping.as_ref().map(|stopping| stopping.by.clone());
+        let notice = Notice { stopped_by, ..self.notice() };
+        if let Err(error) = write_notice(&self.world.config(), &notice) {
+            tracing::warn!("{error}; clients wait for another coordinator");
+        }
+    }
+
     /// What `connect` must know before it can ask, as far as it is known without the local daemon.
     fn notice(&self) -> Notice {
-        let config = &self.world.config;
+        let config = self.world.config();
         Notice {
             store_dir: config.store_dir.as_str().to_owned(),
             reconnect_timeout_ms: u64::try_from(config.timeouts.reconnect.as_millis()).unwrap_or(u64::MAX),
@@ -390,7 +451,7 @@ impl Driver {
 async fn announce(world: Arc<World>, mut notice: Notice, shutdown: CancellationToken) {
     let asked = async {
         loop {
-            match world.local.daemon().await {
+            match world.local.try_daemon().await {
                 Ok(daemon) => return daemon,
                 Err(error) => {
                     tracing::warn!("the local store: {error}; tried again in {} s", ASK_AGAIN.as_secs())
@@ -402,7 +463,7 @@ async fn announce(world: Arc<World>, mut notice: Notice, shutdown: CancellationT
     let Some(daemon) = shutdown.run_until_cancelled(asked).await else { return };
     notice.protocol_minor = daemon.version().minor();
     notice.nix_version = daemon.daemon_version().map_or(notice.nix_version, str::to_owned);
-    if let Err(error) = write_notice(&world.config, &notice) {
+    if let Err(error) = write_notice(&world.config(), &notice) {
         tracing::error!("{error}");
     }
 }
@@ -415,7 +476,7 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), RunError> {
     files::replace(path, text).map_err(|why| RunError::File { path: path.to_owned(), why })
 }
 
-fn settings(config: &Config) -> Settings {
+pub(super) fn settings(config: &Config) -> Settings {
     let timeouts = &config.timeouts;
     Settings {
         ping_every: timeouts.ping_every,
@@ -423,6 +484,11 @@ fn settings(config: &Config) -> Settings {
         lost_after: timeouts.lost_after,
         retry_min: timeouts.retry_min,
         retry_max: timeouts.retry_max,
+        when_empty: config.endpoint.when_empty.unwrap_or(WhenEmpty::Wait),
+        empty_after: timeouts.empty_after,
+        expect: config.expect.clone(),
+        expect_timeout: timeouts.expect,
+        routes: config.routes.clone(),
         ..Settings::default()
     }
 }

@@ -1,5 +1,7 @@
 //! Where `muster connect` comes in: one session for each client of stock Nix.
 
+mod relay;
+
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,11 +14,12 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{Bounds, accept};
+use super::complaints::Complaints;
 use super::feed::{Ending, Feed, Told};
 use super::job::Job;
-use super::local::LocalError;
+use super::local::{ASK_AGAIN, LocalError};
 use super::{News, World, kept};
-use crate::domain::{BasicDerivation, BuildResult, BuildStatus, Client, RequestId, StorePath};
+use crate::domain::{BasicDerivation, BuildResult, BuildStatus, Client, Label, RequestId, StorePath};
 use crate::edge::clock;
 use crate::edge::link::{LinkError, LinkReader, LinkWriter, split};
 use crate::edge::pool::Lease;
@@ -24,16 +27,13 @@ use crate::edge::spool::Nar;
 use crate::nix::client::Error;
 use crate::nix::handshake::Version;
 use crate::nix::logs::LogMessage;
+use crate::nix::machines::LineRef;
 use crate::nix::ops::{Op, Reply, Request, Stream};
 use crate::nix::wire::{self, Dialect, ProtocolError};
-use crate::wire::link::{DATA_CHUNK, Hello, MAX_HELLO, Unit, VERSION, Welcome, agree};
+use crate::wire::link::{DATA_CHUNK, Hello, MAX_HELLO, Unit, Welcome, agree};
 
 static NEXT_REQUEST: AtomicU64 = AtomicU64::new(1);
 
-/// Between tries at a local daemon that is away.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// Tries at preparing a build whose local daemon goes away in the middle.
-const TRIES: u32 = 5;
 /// A client that says nothing is closed after this.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -43,17 +43,18 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Serves clients until `shutdown`.
 pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: CancellationToken) {
     // Each accepted build has a connection, and while one is lost and another made, two.
-    let each = (2 * world.config.endpoint.max_accepted as usize).max(256);
+    let each = (2 * world.config().endpoint.max_accepted as usize).max(256);
     let bounds = Bounds { each, all: 2 * each };
+    let complaints = Arc::new(Complaints::default());
     let session = |stream, peer: UCred| {
-        let world = Arc::clone(&world);
+        let (world, complaints) = (Arc::clone(&world), Arc::clone(&complaints));
         async move {
             let Err(error) = welcome(stream, peer, world).await else { return };
             let (uid, pid) = (peer.uid(), peer.pid());
-            if error.is_nonsense() {
-                tracing::warn!(uid, pid, %error, "a client of the endpoint does not keep to the protocol");
-            } else {
+            if !error.is_nonsense() {
                 tracing::debug!(uid, pid, %error, "a client's session ended");
+            } else if let Some(left_out) = complaints.next(clock::now()) {
+                tracing::warn!(uid, pid, %error, left_out, "a client of the endpoint does not keep to the protocol");
             }
         }
     };
@@ -63,12 +64,14 @@ pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: C
 /// Exchanges hellos, then serves. Whoever may not come in is not listened to.
 async fn welcome(stream: UnixStream, peer: UCred, world: Arc<World>) -> Result<(), SessionError> {
     let (mut reader, mut writer) = split(stream);
-    if !world.allowed.contains(&peer.uid()) {
+    let config = world.config();
+    if !config.allowed.contains(&peer.uid()) {
+        let allowed: Vec<_> = config.allowed.iter().map(u32::to_string).collect();
         let text = format!(
-            "user {} may not use this endpoint: only root and user {} may; to let it in, and trust it like root, name \
-             it in endpoint.allow of the configuration",
+            "user {} may not use this endpoint, only {} may; to let it in, and trust it like root, name it in \
+             endpoint.allow of the configuration",
             peer.uid(),
-            rustix::process::geteuid().as_raw()
+            allowed.join(", ")
         );
         writer.send(&Unit::Refused(text)).await?;
         // Closed at once, it would fail to send its hello and never read the answer.
@@ -81,13 +84,24 @@ async fn welcome(stream: UnixStream, peer: UCred, world: Arc<World>) -> Result<(
         Ok(Err(error)) => return Err(error.into()),
         Ok(Ok(None)) | Err(_) => return Err(SessionError::NoHello),
     };
-    if let Err(why) = agree(&hello) {
-        return Ok(writer.send(&Unit::Refused(why)).await?);
+    match agree(&hello) {
+        Ok(version) => writer.send(&Unit::Welcome(Welcome { version })).await?,
+        Err(why) => return Ok(writer.send(&Unit::Refused(why)).await?),
     }
-    writer.send(&Unit::Welcome(Welcome { version: VERSION.min(hello.version) })).await?;
     let client = Client { uid: peer.uid(), pid: hello.processes.client };
+    let label = label(hello.line.as_deref());
     let dialect = Dialect { dir: world.store_dir.clone(), version: Version::OURS };
-    Session { reader, writer, hello, client, dialect, world, options: None, daemon: None }.serve().await
+    Session { reader, writer, hello, client, label, dialect, world, options: None, daemon: None }
+        .serve()
+        .await
+}
+
+/// The label in `use:LABEL`. Other lines say what may be asked, never where it runs.
+fn label(line: Option<&str>) -> Option<Label> {
+    match LineRef::parse(line?) {
+        Ok(LineRef::Use { label, .. }) => Some(label),
+        _ => None,
+    }
 }
 
 /// Why a session ended early.
@@ -132,6 +146,8 @@ struct Session {
     writer: LinkWriter,
     hello: Hello,
     client: Client,
+    /// Whom the client wants by name.
+    label: Option<Label>,
     dialect: Dialect,
     world: Arc<World>,
     /// The client's options, for the local daemon.
@@ -145,7 +161,8 @@ impl Session {
         while let Some((unit, _)) = self.reader.recv().await? {
             match unit {
                 Unit::Request(bytes) => match Request::decode(&bytes, &self.dialect) {
-                    Ok(request) => self.answer(request).await?,
+                    // On the heap: a session that waits for a request has no room for its answer.
+                    Ok(request) => Box::pin(self.answer(request)).await?,
                     // Asking again would not help, and the client must know.
                     Err(error) => {
                         self.error(&format!("muster: a malformed request: {error}")).await?;
@@ -167,8 +184,8 @@ impl Session {
             }
             Request::QueryValidPaths { ref paths, .. } if self.hello.build_hook => {
                 let paths: Vec<StorePath> = paths.iter().cloned().collect();
-                self.local_store_is_there().await?;
-                let valid = self.world.local.valid_for_hook(&paths).await;
+                let world = Arc::clone(&self.world);
+                let valid = self.persist(|| world.local.valid_for_hook(&paths)).await?;
                 self.reply_or_error(valid.map(Reply::Paths)).await
             }
             request if request.is_build() => self.ensure(&request).await,
@@ -208,14 +225,17 @@ impl Session {
     }
 
     async fn build(&mut self, drv: StorePath, derivation: BasicDerivation) -> Result<(), SessionError> {
-        let job = match self.prepare(drv, derivation).await? {
+        let world = Arc::clone(&self.world);
+        let prepared = self.persist(|| Job::prepare(&world.local, drv.clone(), derivation.clone())).await?;
+        let job = match prepared {
             Ok(job) => Arc::new(job),
             Err(error) => return self.error(&format!("muster: {error}")).await,
         };
         let request = RequestId(NEXT_REQUEST.fetch_add(1, Ordering::Relaxed));
         let feed = Feed::default();
-        let client = self.client;
-        self.world.tell(News::Requested { request, client, job, feed: feed.clone() }).await;
+        let (client, label) = (self.client, self.label.clone());
+        let _unheard = self.world.unheard.token();
+        self.world.tell(News::Requested { request, client, label, job, feed: feed.clone() }).await;
         let ended = self.follow(&feed).await;
         if ended.is_err() {
             self.world.tell(News::Withdrawn(request)).await;
@@ -224,23 +244,32 @@ impl Session {
         ended
     }
 
-    async fn prepare(
+    /// Asks the local store until it answers, through outages of its daemon.
+    async fn persist<T, Asked>(
         &mut self,
-        drv: StorePath,
-        derivation: BasicDerivation,
-    ) -> Result<Result<Job, LocalError>, SessionError> {
-        let world = Arc::clone(&self.world);
-        let mut tries = 1;
+        ask: impl Fn() -> Asked,
+    ) -> Result<Result<T, LocalError>, SessionError>
+    where
+        Asked: Future<Output = Result<T, LocalError>>,
+    {
+        let (began, patience) = (clock::now(), self.world.config().timeouts.reconnect);
         loop {
             self.local_store_is_there().await?;
-            let prepared = tokio::select! {
-                job = Job::prepare(&world.local, drv.clone(), derivation.clone()) => job,
-                unit = self.reader.recv() => return Err(out_of_turn(unit?.map(|(unit, _)| unit))),
-            };
-            match prepared {
-                Err(error) if error.may_pass() && tries < TRIES => tries += 1,
+            match self.unless_client_goes(ask()).await? {
+                Err(error) if error.may_pass() && began.elapsed() < patience => {
+                    tracing::debug!(%error, "the local store is asked again");
+                    self.unless_client_goes(sleep(ASK_AGAIN)).await?;
+                }
                 done => return Ok(done),
             }
+        }
+    }
+
+    /// Nothing is done for a client that has gone. Nothing else may come from one that waits for its answer.
+    async fn unless_client_goes<T>(&mut self, work: impl Future<Output = T>) -> Result<T, SessionError> {
+        tokio::select! {
+            done = work => Ok(done),
+            unit = self.reader.recv() => Err(out_of_turn(unit?.map(|(unit, _)| unit))),
         }
     }
 
@@ -250,8 +279,8 @@ impl Session {
         let (world, began) = (Arc::clone(&self.world), clock::now());
         let mut said = false;
         loop {
-            let error = match world.local.daemon().await {
-                Err(error) if began.elapsed() < world.config.timeouts.reconnect => error,
+            let error = match world.local.try_daemon().await {
+                Err(error) if began.elapsed() < world.config().timeouts.reconnect => error,
                 _ => return Ok(()),
             };
             if !std::mem::replace(&mut said, true) {
@@ -259,21 +288,14 @@ impl Session {
                 let message = LogMessage::Next(text.into());
                 self.writer.send(&Unit::Log(wire::encode(&message, &self.dialect))).await?;
             }
-            tokio::select! {
-                () = sleep(ASK_AGAIN) => {}
-                unit = self.reader.recv() => return Err(out_of_turn(unit?.map(|(unit, _)| unit))),
-            }
+            self.unless_client_goes(sleep(ASK_AGAIN)).await?;
         }
     }
 
     /// Tells the client everything up to the build's end.
     async fn follow(&mut self, feed: &Feed) -> Result<(), SessionError> {
         loop {
-            let told = tokio::select! {
-                told = feed.next() => told,
-                unit = self.reader.recv() => return Err(out_of_turn(unit?.map(|(unit, _)| unit))),
-            };
-            match told {
+            match self.unless_client_goes(feed.next()).await? {
                 Told::Log(message) => {
                     self.writer.send(&Unit::Log(wire::encode(&message, &self.dialect))).await?
                 }
@@ -310,7 +332,7 @@ impl Session {
         if let Some(daemon) = self.daemon.take() {
             return Ok(daemon);
         }
-        let mut daemon = self.world.local.daemon().await?;
+        let mut daemon = self.world.local.try_daemon().await?;
         if let Some(options) = &self.options {
             daemon.keep_private();
             daemon.call(options, &mut drop).await?;
@@ -350,7 +372,7 @@ impl Session {
             return self.send_nar(&nar).await;
         }
         let (nar, mut sink) = tokio::io::duplex(DATA_CHUNK);
-        let (opened, limit) = (self.local_daemon().await, self.world.config.limits.max_nar);
+        let (opened, limit) = (self.local_daemon().await, self.world.config().limits.max_nar);
         let read = async move {
             let mut daemon = opened?;
             daemon.nar_from_path(path, &mut sink, limit).await?;
@@ -379,35 +401,6 @@ impl Session {
         Ok(self.writer.send(&Unit::End).await?)
     }
 
-    /// Makes this connection a pipe between the client and the local daemon, for an operation whose end only they
-    /// know. A build hook has no use for any: it would be a build, in whatever guise, and wait for its own locks.
-    async fn relay(&mut self, request: &Request) -> Result<(), SessionError> {
-        let name = request.name();
-        if self.hello.build_hook {
-            return self.error(&format!("muster: the endpoint does not serve a build hook's {name}")).await;
-        }
-        let opened = async {
-            let mut daemon = self.world.local.private_daemon(Version::new(self.hello.protocol_minor)).await?;
-            if let Some(options) = &self.options {
-                daemon.call(options, &mut drop).await?;
-            }
-            Ok::<_, LocalError>(daemon)
-        };
-        let (mut from, mut to, _child) = match opened.await {
-            Ok(daemon) => daemon.into_parts(),
-            Err(error) => return self.error(&format!("muster: {error}")).await,
-        };
-        self.writer.send(&Unit::Reply(Vec::new())).await?;
-        to.write_all(&request.encode(&self.dialect)).await?;
-        to.flush().await?;
-        let mut down = std::pin::pin!(send_all(&mut from, &mut self.writer));
-        tokio::select! {
-            ended = &mut down => ended?,
-            ended = receive_raw(&mut self.reader, to) => ended.and(down.await)?,
-        }
-        Err(SessionError::Closed)
-    }
-
     async fn reply_or_error(&mut self, answered: Result<Reply, LocalError>) -> Result<(), SessionError> {
         match answered {
             Ok(reply) => self.reply(&reply).await,
@@ -425,7 +418,6 @@ impl Session {
     }
 }
 
-/// Nothing may come from a client that waits for its answer, except its end.
 fn out_of_turn(unit: Option<Unit>) -> SessionError {
     unit.map_or(SessionError::Closed, |unit| SessionError::OutOfPlace(unit.name()))
 }
@@ -447,18 +439,6 @@ async fn receive_upload(
     // Where the other end is gone already, its own error says why.
     let _ = to.shutdown().await;
     Ok(())
-}
-
-async fn receive_raw(
-    reader: &mut LinkReader,
-    mut to: impl AsyncWriteExt + Unpin,
-) -> Result<(), SessionError> {
-    while let Some((unit, _)) = reader.recv().await? {
-        let Unit::Data(bytes) = unit else { return Err(SessionError::OutOfPlace(unit.name())) };
-        to.write_all(&bytes).await?;
-        to.flush().await?;
-    }
-    Ok(to.shutdown().await?)
 }
 
 async fn send_all(mut from: impl AsyncReadExt + Unpin, writer: &mut LinkWriter) -> Result<(), SessionError> {

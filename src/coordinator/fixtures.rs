@@ -14,6 +14,7 @@ pub fn config(text: &str) -> Config {
         state_home: None,
         runtime_dir: None,
         nix_user_conf_files: None,
+        nix_sshopts: None,
         cwd: "/".into(),
         exe: "/usr/bin/muster".into(),
         width: None,

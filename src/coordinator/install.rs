@@ -46,10 +46,14 @@ pub fn place(config: &Config, look: &Look, undone: bool) -> Place {
     }
 }
 
-/// What our own file holds: the lines, and where it stands for other files, what those hold.
-pub fn own_file(lines: &str, look: &Look) -> String {
-    let foreign = if look.reads_ours { &look.foreign[..] } else { &[] };
-    foreign.iter().fold(lines.to_owned(), |text, line| text + line + "\n")
+/// What our own file holds: the lines, and where it stands for other files, what those hold: foreign lines, and adopted
+/// ones that are `left` to Nix.
+pub fn own_file(lines: &str, look: &Look, left: &[&str]) -> String {
+    if !look.reads_ours {
+        return lines.to_owned();
+    }
+    let foreign = look.foreign.iter().map(String::as_str).chain(left.iter().copied());
+    foreign.fold(lines.to_owned(), |text, line| text + line + "\n")
 }
 
 /// Writes the section of Nix's own machines file.
@@ -110,8 +114,8 @@ mod tests {
 
     #[test]
     fn our_file_holds_foreign_lines_only_where_it_stands_for_their_file() {
-        assert_eq!(own_file("a\n", &look(true, false)), "a\nlocal\n");
-        assert_eq!(own_file("a\n", &look(false, true)), "a\n");
+        assert_eq!(own_file("a\n", &look(true, false), &["ssh://old - - 1"]), "a\nlocal\nssh://old - - 1\n");
+        assert_eq!(own_file("a\n", &look(false, true), &["ssh://old - - 1"]), "a\n");
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::local::{LocalError, LocalStore};
-use crate::domain::{BasicDerivation, BuildResult, Client, Feature, PathInfo, StoreDir, StorePath};
+use crate::domain::{
+    BasicDerivation, BuildResult, Client, Feature, Label, PathInfo, StoreDir, StorePath, route,
+};
 use crate::nix::handshake::Version;
 use crate::nix::wire::{self, Dialect};
 use crate::policy::{Ask, Input};
@@ -38,11 +40,13 @@ impl Job {
     }
 
     /// What the policy needs to know of it.
-    pub fn ask(&self, store_dir: &StoreDir, client: Client) -> Ask {
+    pub fn ask(&self, store_dir: &StoreDir, client: Client, label: Option<Label>) -> Ask {
         Ask {
             drv: self.drv.clone(),
             digest: self.digest(store_dir),
             system: self.derivation.platform.clone(),
+            pname: self.pname(),
+            label,
             features: self.features(),
             closure: self
                 .closure
@@ -79,6 +83,19 @@ impl Job {
         let dialect = Dialect { dir: store_dir.clone(), version: Version::OURS };
         digest.update(wire::encode(&self.derivation, &dialect));
         digest.finalize().into()
+    }
+
+    /// As the package says it; else from its name.
+    fn pname(&self) -> String {
+        let structured = |json: &str| {
+            let value: serde_json::Value = serde_json::from_str(json).ok()?;
+            value.get("pname")?.as_str().map(str::to_owned)
+        };
+        let said = match self.derivation.env_text("__json") {
+            Some(json) => structured(json),
+            None => self.derivation.env_text("pname").map(str::to_owned),
+        };
+        said.unwrap_or_else(|| route::pname(self.drv.name()).to_owned())
     }
 
     /// `requiredSystemFeatures`: a list of words, or JSON where attributes are structured.

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::World;
 use super::feed::Output;
+use super::fetch::Fetcher;
 use super::reach::Reach;
 use crate::domain::StorePath;
 use crate::edge::ancestry;
@@ -51,8 +52,7 @@ pub async fn output(world: &World, hook: u32, path: &StorePath) -> Option<Nar> {
     }
     let reaches: Vec<Arc<Reach>> = world.reaches.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for reach in reaches {
-        let asked = timeout(world.config.timeouts.lost_after, from_builder(world, &reach, path));
-        if let Ok(Some(nar)) = asked.await {
+        if let Some(nar) = from_builder(world, &reach, path).await {
             return Some(nar);
         }
     }
@@ -61,11 +61,8 @@ pub async fn output(world: &World, hook: u32, path: &StorePath) -> Option<Nar> {
 
 /// Whatever goes wrong here, the next builder is asked.
 async fn from_builder(world: &World, reach: &Reach, path: &StorePath) -> Option<Nar> {
-    let mut channel = reach.pools().control.checkout().await.ok()?;
-    let info = channel.query_path_info(path).await.ok()??;
-    let mut sink = tokio::fs::File::from_std(world.spool.create(info.nar_size).ok()?);
-    let seen = channel.nar_from_path(path, &mut sink, info.nar_size).await.ok()?;
-    tokio::io::AsyncWriteExt::flush(&mut sink).await.ok()?;
-    let nar = Nar::from_file(sink.into_std().await);
-    ((seen.hash, seen.bytes) == (info.nar_hash, info.nar_size)).then_some(nar)
+    let opened = timeout(world.config().timeouts.connect, reach.pools().control.checkout()).await;
+    let mut channel = opened.ok()?.ok()?;
+    let outputs = Fetcher::new(world, reach).fetch(&mut channel, std::slice::from_ref(path)).await.ok()?;
+    outputs.into_iter().next().map(|output| output.nar)
 }

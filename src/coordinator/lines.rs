@@ -2,15 +2,18 @@
 //!
 //! One line for each distinct set of systems and features; each builder counts in one. A line never vanishes because
 //! its builders are down: stock would turn its builds away for the rest of an invocation, while here they can wait.
+//! Where Nix had better build by itself, the line goes: one that stays and accepts nothing would have Nix wait without a
+//! word wherever it may not build here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::policy::snapshot::BuilderRow;
 use sha2::{Digest, Sha256};
 
 use crate::config::{Config, DEFAULT_ENDPOINT, LocalMachine};
-use crate::domain::{Capabilities, Feature, System};
-use crate::nix::machines::{BadEndpoint, Line, LineName, SpeedFactor, endpoint_uri};
+use crate::domain::{Capabilities, Feature, Label, System};
+use crate::nix::machines::{BadEndpoint, Line, LineName, LineRef, SpeedFactor, endpoint_uri};
 
 /// What a line offers.
 type Offer = (BTreeSet<System>, BTreeSet<Feature>);
@@ -23,6 +26,7 @@ pub fn lines<'a>(
     config: &Config,
     default_system: &System,
     builders: impl Iterator<Item = &'a Capabilities>,
+    left_to_nix: impl Fn(&BTreeSet<System>, &BTreeSet<Feature>) -> bool,
 ) -> Result<Vec<Line>, BadEndpoint> {
     let offers = offers(config, default_system, builders);
     let accepted = accepted(config, &offers);
@@ -30,10 +34,37 @@ pub fn lines<'a>(
     let mut lines = Vec::new();
     for ((systems, features), max_jobs) in offers.into_keys().zip(accepted) {
         let richer = counts.iter().filter(|&&count| count > features.len()).count();
+        if left_to_nix(&systems, &features) {
+            continue;
+        }
         lines.push(line(config, systems, features, max_jobs, factor(richer))?);
     }
     lines.sort_by(|a, b| b.speed_factor.get().total_cmp(&a.speed_factor.get()));
     Ok(lines)
+}
+
+/// The lines for the builders with a label, for a client who wants these and no others.
+pub fn lines_for_label(
+    config: &Config,
+    socket: &Path,
+    label: &Label,
+    builders: &[BuilderRow],
+) -> Result<Vec<Line>, BadEndpoint> {
+    let socket = (socket != Path::new(DEFAULT_ENDPOINT)).then(|| socket.to_string_lossy().into_owned());
+    let reference = LineRef::Use { label: label.clone(), socket };
+    let program = config.endpoint.program.to_string_lossy();
+    let mut offers: BTreeMap<Offer, u32> = BTreeMap::new();
+    for row in builders.iter().filter(|row| row.labels.contains(label) && !row.systems.is_empty()) {
+        *offers.entry((row.systems.clone(), row.features.clone())).or_default() += row.slots;
+    }
+    let lines = offers.into_iter().map(|((systems, features), slots)| {
+        let mut line = Line::new(endpoint_uri(&program, &reference)?);
+        (line.systems, line.supported) = (systems, features);
+        line.max_jobs = slots.saturating_add(config.endpoint.look_ahead.beyond(slots));
+        line.max_jobs = line.max_jobs.clamp(1, config.endpoint.max_accepted);
+        Ok(line)
+    });
+    lines.collect()
 }
 
 /// The slots behind each offer. Where nobody offers anything, this machine's own system is asked for.
@@ -85,7 +116,8 @@ pub(super) fn line(
     factor: f32,
 ) -> Result<Line, BadEndpoint> {
     let program = config.endpoint.program.to_string_lossy();
-    let mut line = Line::new(endpoint_uri(&program, &name(&systems, &supported), socket(config).as_deref())?);
+    let reference = LineRef::Line { name: name(&systems, &supported), socket: socket(config) };
+    let mut line = Line::new(endpoint_uri(&program, &reference)?);
     line.systems = systems;
     line.supported = supported;
     line.max_jobs = max_jobs;
@@ -133,9 +165,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_left_to_nix_has_no_line() {
+        let system = |word| System::parse(word).expect("a system");
+        let builders = [builder("x86_64-linux", &[], 1), builder("aarch64-linux", &[], 1)];
+        let arm =
+            |systems: &BTreeSet<System>, _: &BTreeSet<Feature>| systems.contains(&system("aarch64-linux"));
+        let lines = lines(&config(""), &system("x86_64-linux"), builders.iter(), arm).expect("lines");
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].systems.contains(&system("x86_64-linux")));
+    }
+
     fn check(text: &str, builders: &[Capabilities], expected: &[(&str, &str, u32, f32)]) {
         let system = System::parse("x86_64-linux").expect("a system");
-        let lines = lines(&config(text), &system, builders.iter()).expect("lines");
+        let lines = lines(&config(text), &system, builders.iter(), |_, _| false).expect("lines");
         let words = |set: Vec<&str>| set.join(",");
         let seen: Vec<_> = lines
             .iter()

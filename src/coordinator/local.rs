@@ -5,14 +5,23 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use crate::domain::{PathInfo, StorePath};
+use crate::edge::clock;
 use crate::edge::pool::{CheckoutError, Lease, Pool};
 use crate::nix::client::Error;
 use crate::nix::handshake::Version;
 
 /// Records kept in memory; a store path's record never changes while it is valid.
 const MAX_CACHED: usize = 200_000;
+
+/// Between tries at a daemon that is away.
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Tries at one question over which the daemon is lost.
+const TRIES: u32 = 5;
 
 /// Why the local store could not answer.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +43,7 @@ impl LocalError {
     /// Whether another try may help: the daemon could not be reached, or went away.
     pub fn may_pass(&self) -> bool {
         match self {
-            LocalError::Daemon(_) => true,
+            LocalError::Daemon(error) => !error.is_final(),
             LocalError::Store(error) => error.is_loss(),
             LocalError::Missing(_) => false,
         }
@@ -42,25 +51,47 @@ impl LocalError {
 }
 
 /// The local store.
+///
+/// Its daemon may be away for a while, as when it is upgraded. Where nobody else waits for it, [`LocalStore::daemon`]
+/// and [`LocalStore::fresh`] do.
 pub struct LocalStore {
     pool: Arc<Pool>,
+    patience: Mutex<Duration>,
     cache: Mutex<HashMap<StorePath, Arc<PathInfo>>>,
 }
 
 impl LocalStore {
-    /// The store behind that pool.
-    pub fn new(pool: Arc<Pool>) -> Self {
-        Self { pool, cache: Mutex::default() }
+    /// The store behind that pool, whose daemon is away for `patience` at most.
+    pub fn new(pool: Arc<Pool>, patience: Duration) -> Self {
+        Self { pool, patience: Mutex::new(patience), cache: Mutex::default() }
     }
 
-    /// A channel to its daemon.
-    pub async fn daemon(&self) -> Result<Lease, CheckoutError> {
+    /// From now on its daemon is away for `patience` at most.
+    pub fn set_patience(&self, patience: Duration) {
+        *self.patience.lock().unwrap_or_else(PoisonError::into_inner) = patience;
+    }
+
+    /// A channel to its daemon, if it is there now.
+    pub async fn try_daemon(&self) -> Result<Lease, CheckoutError> {
         self.pool.checkout().await
     }
 
     /// A channel of its own for a client that speaks `version`.
     pub async fn private_daemon(&self, version: Version) -> Result<Lease, CheckoutError> {
         self.pool.open_private(version).await
+    }
+
+    /// A channel to its daemon, as soon as it is there.
+    pub async fn daemon(&self) -> Result<Lease, CheckoutError> {
+        let began = clock::now();
+        let patience = *self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match self.try_daemon().await {
+                Ok(daemon) => return Ok(daemon),
+                Err(error) if error.is_final() || began.elapsed() >= patience => return Err(error),
+                Err(_) => sleep(ASK_AGAIN).await,
+            }
+        }
     }
 
     /// Ends everything that is under way there.
@@ -86,10 +117,31 @@ impl LocalStore {
         Ok(valid)
     }
 
-    /// The records of `paths` as they are now: a path may have been collected, and built again with other content.
+    /// The records of `paths` as they are now, references first: a path may have been collected, and built again with
+    /// other content. Where it refers to others than before, these come too.
     pub async fn fresh(&self, paths: &[Arc<PathInfo>]) -> Result<Vec<Arc<PathInfo>>, LocalError> {
+        let mut known = paths.to_vec();
+        loop {
+            let now = self.records_now(&known).await?;
+            let same = |(now, then): (&Arc<PathInfo>, &Arc<PathInfo>)| now.references == then.references;
+            if now.iter().zip(&known).all(same) {
+                return Ok(now);
+            }
+            known = self.closure(&now.iter().map(|info| info.path.clone()).collect()).await?;
+        }
+    }
+
+    async fn records_now(&self, paths: &[Arc<PathInfo>]) -> Result<Vec<Arc<PathInfo>>, LocalError> {
         let paths: Vec<StorePath> = paths.iter().map(|info| info.path.clone()).collect();
-        let infos = self.look_up(&paths).await?.into_iter().zip(&paths);
+        let mut tries = 1;
+        let infos = loop {
+            // Lost in the middle, it is asked again: it is there, or will be.
+            match self.look_up_on(self.daemon().await?, &paths).await {
+                Err(error) if error.may_pass() && tries < TRIES => tries += 1,
+                done => break done?,
+            }
+        };
+        let infos = infos.into_iter().zip(&paths);
         infos.map(|(info, path)| info.ok_or_else(|| LocalError::Missing(path.clone()))).collect()
     }
 
@@ -135,7 +187,15 @@ impl LocalStore {
         if paths.is_empty() {
             return Ok(Vec::new());
         }
-        let found = self.pool.checkout().await?.query_path_infos(paths).await?;
+        self.look_up_on(self.try_daemon().await?, paths).await
+    }
+
+    async fn look_up_on(
+        &self,
+        mut daemon: Lease,
+        paths: &[StorePath],
+    ) -> Result<Vec<Option<Arc<PathInfo>>>, LocalError> {
+        let found = daemon.query_path_infos(paths).await?;
         let found: Vec<_> = found.into_iter().map(|info| info.map(Arc::new)).collect();
         let mut cache = self.lock();
         for (path, _) in paths.iter().zip(&found).filter(|(_, info)| info.is_none()) {

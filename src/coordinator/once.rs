@@ -38,7 +38,7 @@ pub async fn once(config: Config, interrupted: CancellationToken) -> Result<Once
     }
     driver.end(&shutdown).await;
     settled.unwrap_or(Ok(()))?;
-    Ok(Once { snapshot, lines: text, advice: install::advice(&world.config, place) })
+    Ok(Once { snapshot, lines: text, advice: install::advice(&world.config(), place) })
 }
 
 /// What [`once`] found.

@@ -11,27 +11,45 @@ use tokio::time::timeout;
 
 use super::reach::Reach;
 use super::{News, World};
+use crate::config::Attach;
 use crate::domain::{Capabilities, Slots, System};
 use crate::edge::channel::Transport;
+use crate::edge::clock;
 use crate::policy::Event;
 
 /// Asks a builder what it can do, and reports it.
 pub(super) async fn probe(reach: Arc<Reach>, world: Arc<World>) {
-    let limit = world.config.timeouts.probe;
-    let found = timeout(limit, capabilities(&reach, limit)).await.unwrap_or_else(|_| {
+    let config = world.config();
+    let limit = config.timeouts.probe;
+    let before = reach.learned();
+    let found = timeout(limit, capabilities(&reach, config.attach, limit)).await.unwrap_or_else(|_| {
         // The next probe must not wait for the same dead connection.
         reach.transport().doubt();
         Err(no_answer(limit))
     });
+    let is_well = found.is_ok();
     world.tell(News::Event(Event::Probed(reach.name().clone(), found))).await;
+    if reach.learned() != before {
+        world.tell(News::Learned).await;
+    }
+    if is_well
+        && config.attach == Attach::Endpoint
+        && let Transport::Ssh(..) = reach.transport()
+    {
+        // The first inputs shall not wait for a second login. Where this fails, they will say why.
+        let _ = reach.pools().bulk.checkout().await;
+    }
 }
 
 /// Asks for a sign of life that costs the builder nothing.
 pub(super) async fn ping(reach: Arc<Reach>, world: Arc<World>) {
-    let limit = world.config.timeouts.silent_after;
+    let limit = world.config().timeouts.silent_after;
     let asked = async {
         let mut daemon = reach.pools().control.checkout().await.map_err(|error| error.to_string())?;
-        daemon.query_valid_paths(&[], false).await.map_err(|error| error.to_string())
+        let began = clock::now();
+        let answered = daemon.query_valid_paths(&[], false).await.map_err(|error| error.to_string());
+        reach.answered_after(began.elapsed());
+        answered
     };
     let answered = match timeout(limit, asked).await {
         Ok(answered) => answered.map(|_| ()),
@@ -45,9 +63,13 @@ pub(super) fn no_answer(limit: Duration) -> String {
 }
 
 /// What it can do, or why it can't be used. The caller bounds the time, of which there is about `limit`.
-pub(super) async fn capabilities(reach: &Reach, limit: Duration) -> Result<Capabilities, String> {
+pub(super) async fn capabilities(
+    reach: &Reach,
+    attach: Attach,
+    limit: Duration,
+) -> Result<Capabilities, String> {
     match reach.transport() {
-        Transport::Ssh(host, _) => over_ssh::capabilities(reach, host, limit).await,
+        Transport::Ssh(host, _) => over_ssh::capabilities(reach, host, attach, limit).await,
         Transport::Process(_) | Transport::Socket(_) => here(reach).await,
     }
 }

@@ -1,5 +1,6 @@
 //! How the coordinator reaches one builder: its channels, and what is under way to it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::upload::InFlight;
 use crate::config::{Builder, BuilderUri};
-use crate::domain::{BuilderName, BuilderSpec, StoreDir};
+use crate::domain::{BuilderName, BuilderSpec, HostKey, StoreDir};
 use crate::edge::channel::Transport;
 use crate::edge::pool::Pool;
 
@@ -27,6 +28,20 @@ pub struct Reach {
     patience: Duration,
     tracker: TaskTracker,
     pools: Arc<Mutex<Pools>>,
+    /// In microseconds; 0 as long as it is not known.
+    round_trip: Arc<AtomicU64>,
+    learned: Arc<Mutex<Learned>>,
+}
+
+/// What the last probe found out beside the builder's capabilities.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// The host key that stock Nix can pin.
+    pub host_key: Option<HostKey>,
+    /// Where `nix-daemon` is, where stock Nix would not find it.
+    pub program: Option<String>,
+    /// Only `nix-store --serve` answers there: a machine for stock Nix.
+    pub serves_only: bool,
 }
 
 /// The channels to one builder.
@@ -62,8 +77,20 @@ impl Reach {
         let pools = Pools::new(&transport, &store_dir, patience, &tracker);
         let Builder { spec, uri } = builder.clone();
         let (in_flight, retired) = (Arc::default(), CancellationToken::new());
-        let pools = Arc::new(Mutex::new(pools));
-        Self { spec, uri, in_flight, retired, transport, store_dir, patience, tracker, pools }
+        let (pools, learned, round_trip) = (Arc::new(Mutex::new(pools)), Arc::default(), Arc::default());
+        Self {
+            spec,
+            uri,
+            in_flight,
+            retired,
+            transport,
+            store_dir,
+            patience,
+            tracker,
+            pools,
+            round_trip,
+            learned,
+        }
     }
 
     /// The same way to the same builder, of which something else is said now.
@@ -78,6 +105,8 @@ impl Reach {
             patience: self.patience,
             tracker: self.tracker.clone(),
             pools: Arc::clone(&self.pools),
+            round_trip: Arc::clone(&self.round_trip),
+            learned: Arc::clone(&self.learned),
         }
     }
 
@@ -91,9 +120,30 @@ impl Reach {
         &self.transport
     }
 
+    /// What its last probe found out.
+    pub fn learned(&self) -> Learned {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes note of it.
+    pub fn learn(&self, now: Learned) {
+        *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
     /// Its channels.
     pub fn pools(&self) -> Pools {
         self.lock().clone()
+    }
+
+    /// A question was answered after so long.
+    pub fn answered_after(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.round_trip.store(micros, Ordering::Relaxed);
+    }
+
+    /// How many transfers at once fill the link.
+    pub fn abreast(&self) -> usize {
+        abreast(Duration::from_micros(self.round_trip.load(Ordering::Relaxed)))
     }
 
     /// Ends everything that is under way there; a later probe begins with new channels.
@@ -105,5 +155,28 @@ impl Reach {
 
     fn lock(&self) -> MutexGuard<'_, Pools> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// ssh lets a channel be 2 MiB ahead of its peer, so on a long way one alone leaves the link idle. Two at least, or small
+/// paths wait behind a large one; and no more than fit beside each other among the sessions of one connection.
+fn abreast(round_trip: Duration) -> usize {
+    const WINDOW: f64 = (2 << 20) as f64;
+    /// A gigabit per second.
+    const LINK: f64 = 125e6;
+    const FEWEST: f64 = 2.0;
+    const MOST: f64 = 4.0;
+    (LINK * round_trip.as_secs_f64() / WINDOW).ceil().clamp(FEWEST, MOST) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_the_way_the_more_transfers_side_by_side() {
+        for (millis, expected) in [(0, 2), (1, 2), (32, 2), (50, 3), (300, 4)] {
+            assert_eq!(abreast(Duration::from_millis(millis)), expected, "{millis} ms");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The tasks that find builders, as the configuration names them.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -23,20 +24,28 @@ pub fn machines_source(config: &Config) -> MachinesSource {
 }
 
 /// Starts them all; they end with `shutdown`. Returns those that will report builders.
-pub(super) fn start(world: &Arc<World>, shutdown: &CancellationToken) -> Vec<Rank> {
-    let mut awaited = Vec::new();
-    let source = machines_source(&world.config);
+pub(super) fn start(world: &Arc<World>, shutdown: &CancellationToken) -> BTreeSet<Rank> {
+    let mut reporting = BTreeSet::new();
+    let source = machines_source(&world.config());
     if source.adopt {
-        awaited.push(Rank::Machines);
+        reporting.insert(Rank::Machines);
     }
     spawn(world, shutdown, discover::watch_machines(source, tell(world)));
-    let commands = world.config.sources.iter().enumerate();
-    for (number, source) in commands {
-        let Source::Exec { command, interval } = source else { continue };
-        awaited.push(Rank::Exec(number));
-        spawn(world, shutdown, discover::watch_command(number, command.clone(), *interval, tell(world)));
+    for (number, source) in world.config().sources.iter().enumerate() {
+        match source {
+            Source::Machines => {}
+            Source::Exec { command, interval } => {
+                reporting.insert(Rank::Exec(number));
+                let watch = discover::watch_command(number, command.clone(), *interval, tell(world));
+                spawn(world, shutdown, watch);
+            }
+            Source::Tailscale(tailnet) => {
+                reporting.insert(Rank::Tailscale(number));
+                spawn(world, shutdown, discover::watch_tailnet(number, tailnet.clone(), tell(world)));
+            }
+        }
     }
-    awaited
+    reporting
 }
 
 fn tell(world: &Arc<World>) -> impl Fn(Report) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> + use<> {

@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::reach::Reach;
 use super::{probe, transport};
-use crate::config::{Builder, Config};
+use crate::config::{Attach, Builder, Config};
 use crate::domain::{BuilderName, Capabilities};
 use crate::edge::clock;
 use crate::edge::ssh::SocketDir;
@@ -40,7 +40,7 @@ pub async fn survey(config: &Config, builders: &[Builder]) -> io::Result<Vec<Sur
             let (store_dir, patience) = (config.store_dir.clone(), config.timeouts.connect);
             let reach = Reach::new(builder, transport, store_dir, patience, tracker.clone());
             let name = builder.spec.name.clone();
-            (name, tracker.spawn(survey_one(reach, limit)))
+            (name, tracker.spawn(survey_one(reach, config.attach, limit)))
         })
         .collect();
     let mut surveyed = Vec::new();
@@ -54,9 +54,13 @@ pub async fn survey(config: &Config, builders: &[Builder]) -> io::Result<Vec<Sur
     Ok(surveyed)
 }
 
-async fn survey_one(reach: Reach, limit: Duration) -> (Result<Capabilities, String>, Duration) {
+async fn survey_one(
+    reach: Reach,
+    attach: Attach,
+    limit: Duration,
+) -> (Result<Capabilities, String>, Duration) {
     let began = clock::now();
-    let found = timeout(limit, probe::capabilities(&reach, limit)).await;
+    let found = timeout(limit, probe::capabilities(&reach, attach, limit)).await;
     let found = found.unwrap_or_else(|_| Err(probe::no_answer(limit)));
     reach.cut("the probe is over");
     (found, began.elapsed())

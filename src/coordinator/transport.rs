@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Builder, BuilderUri, Config, LocalStore, Timeouts};
+use crate::config::{Builder, BuilderUri, Config, LocalStore};
 use crate::edge::channel::Transport;
 use crate::edge::files;
 use crate::edge::process::DaemonProcess;
-use crate::edge::ssh::{Host, Lane, Patience, SocketDir};
+use crate::edge::ssh::{Host, Lane, Patience, SocketDir, Terms};
 
 /// Where Nix's daemon listens (`NIX_STATE_DIR` aside).
 const DAEMON_SOCKET: &str = "/nix/var/nix/daemon-socket/socket";
@@ -26,7 +26,7 @@ pub(super) fn of_builder(
         BuilderUri::Process { root, program } => of_process(config, root, program.as_deref()),
         BuilderUri::Ssh(uri) => {
             let sockets = Arc::clone(ssh_sockets);
-            let host = Host::new(uri.clone(), sockets, patience(&config.timeouts), tracker.clone());
+            let host = Host::new(uri.clone(), sockets, terms(config), tracker.clone());
             Transport::Ssh(host, Lane::Control)
         }
     }
@@ -38,8 +38,10 @@ pub fn of_process(config: &Config, root: &Path, program: Option<&Path>) -> Trans
     Transport::Process(DaemonProcess { program, store: Some(store_below(root)) })
 }
 
-fn patience(timeouts: &Timeouts) -> Patience {
-    Patience { connect: timeouts.connect, lost_after: timeouts.lost_after }
+/// How ssh is run.
+pub fn terms(config: &Config) -> Terms {
+    let patience = Patience { connect: config.timeouts.connect, lost_after: config.timeouts.lost_after };
+    Terms { patience, options: config.ssh_options.clone().into() }
 }
 
 /// The store of an embedded builder.

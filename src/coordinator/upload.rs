@@ -1,18 +1,32 @@
-//! Inputs on their way to a builder: each path once per builder at a time.
+//! Inputs on their way to a builder: several portions abreast, each path once per builder at a time.
+//!
+//! | part | what |
+//! |---|---|
+//! | `in_flight` | who sends what to one builder |
+//! | `plan` | in which order and portions |
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+mod in_flight;
+mod plan;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
 
 use super::local::{LocalError, LocalStore};
-use crate::domain::{PathInfo, StoreHash, StorePath};
+use crate::domain::{PathInfo, StorePath};
+use crate::edge::meter::Stalled;
 use crate::edge::pool::{CheckoutError, Lease, Pool};
 use crate::nix::client::Error;
 use crate::nix::nar::CopyError;
 use crate::nix::ops::Request;
 use crate::nix::wire::{self, Dialect};
+
+use in_flight::Claim;
+pub use in_flight::InFlight;
+use plan::Plan;
 
 /// Between reading from the local store and sending to the builder.
 const PIPE: usize = 256 << 10;
@@ -29,82 +43,104 @@ pub enum UploadError {
     /// The builder failed.
     #[error(transparent)]
     Builder(#[from] Error),
+    /// Nothing moves any more.
+    #[error(transparent)]
+    Stalled(#[from] Stalled),
+    /// Our own task failed.
+    #[error("the upload broke off: {0}")]
+    Broken(#[from] JoinError),
 }
 
-/// What is on its way to one builder.
-#[derive(Default)]
-pub struct InFlight {
-    paths: Mutex<HashSet<StoreHash>>,
-    landed: Notify,
+/// The way of inputs to one builder.
+#[derive(Clone)]
+pub struct Carrier {
+    /// Where they come from.
+    pub local: Arc<LocalStore>,
+    /// Where they go.
+    pub pool: Arc<Pool>,
+    /// What others send there.
+    pub in_flight: Arc<InFlight>,
+    /// How many portions travel at once.
+    pub abreast: usize,
+    /// How long nothing may move.
+    pub stalled_after: Duration,
 }
 
-impl InFlight {
-    /// Claims all of `paths`, or none where another upload has one of them.
-    fn claim<'a>(&'a self, paths: &[Arc<PathInfo>]) -> Option<Claim<'a>> {
-        let hashes: Vec<StoreHash> = paths.iter().map(|info| info.path.hash()).collect();
-        let mut in_flight = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
-        if hashes.iter().any(|hash| in_flight.contains(hash)) {
-            return None;
+/// A portion that has landed; it is nobody's business any more when this is dropped.
+struct Landed {
+    portion: Vec<Arc<PathInfo>>,
+    _claim: Claim,
+}
+
+impl Carrier {
+    /// Sends `missing` (references first) to the builder; what another build sends at the same time is waited for.
+    pub async fn upload(
+        &self,
+        build_channel: &mut Lease,
+        missing: Vec<Arc<PathInfo>>,
+    ) -> Result<(), UploadError> {
+        let missing = self.local.fresh(&missing).await?;
+        let mut plan = Plan::new(missing, self.abreast);
+        // Dropped, it ends all that is under way.
+        let mut under_way = JoinSet::new();
+        loop {
+            let somebody_landed = self.in_flight.landed();
+            self.arrived(&mut plan, build_channel).await?;
+            if plan.is_done() {
+                break;
+            }
+            while under_way.len() < self.abreast {
+                let mut claim = self.in_flight.claim();
+                let Some(portion) = plan.next_portion(|hash| claim.take(hash)) else { break };
+                under_way.spawn(self.clone().send(portion, claim));
+            }
+            tokio::select! {
+                Some(sent) = under_way.join_next() => plan.landed(&sent??.portion),
+                () = somebody_landed => {}
+            }
         }
-        in_flight.extend(hashes.iter().copied());
-        Some(Claim { table: self, hashes })
+        Ok(())
     }
-}
 
-/// Paths that this upload alone may send; given back when dropped.
-struct Claim<'a> {
-    table: &'a InFlight,
-    hashes: Vec<StoreHash>,
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        let mut in_flight = self.table.paths.lock().unwrap_or_else(PoisonError::into_inner);
-        for hash in &self.hashes {
-            in_flight.remove(hash);
-        }
-        drop(in_flight);
-        self.table.landed.notify_waiters();
-    }
-}
-
-/// Sends `missing` (references first) to the builder; what another build sends at the same time is waited for.
-pub async fn upload(
-    local: &LocalStore,
-    (pool, in_flight): (&Arc<Pool>, &InFlight),
-    build_channel: &mut Lease,
-    mut missing: Vec<Arc<PathInfo>>,
-) -> Result<(), UploadError> {
-    loop {
-        let landed = in_flight.landed.notified();
-        if let Some(_claim) = in_flight.claim(&missing) {
-            return send(local, pool, &missing).await;
-        }
-        landed.await;
-        let paths: Vec<StorePath> = missing.iter().map(|info| info.path.clone()).collect();
-        let valid = build_channel.query_valid_paths(&paths, false).await?;
-        missing.retain(|info| !valid.contains(&info.path));
-        if missing.is_empty() {
+    /// Asks whether what others have sent is there now.
+    async fn arrived(&self, plan: &mut Plan, build_channel: &mut Lease) -> Result<(), UploadError> {
+        let back = plan.given_back(|hash| self.in_flight.has(hash));
+        if back.is_empty() {
             return Ok(());
         }
+        let paths: Vec<StorePath> = back.iter().map(|info| info.path.clone()).collect();
+        let meter = build_channel.meter();
+        let asked = meter.watch(self.stalled_after, build_channel.query_valid_paths(&paths, false));
+        let valid: BTreeSet<StorePath> = asked.await??;
+        let (there, absent): (Vec<_>, Vec<_>) = back.into_iter().partition(|info| valid.contains(&info.path));
+        plan.landed(&there);
+        plan.send_again(absent);
+        Ok(())
+    }
+
+    async fn send(self, portion: Vec<Arc<PathInfo>>, claim: Claim) -> Result<Landed, UploadError> {
+        let mut source = self.local.daemon().await.map_err(LocalError::from)?;
+        let mut channel = self.pool.checkout().await?;
+        let meter = channel.meter();
+        let copied = meter.watch(self.stalled_after, copy(&mut source, &mut channel, &portion)).await;
+        copied.inspect_err(|_| self.pool.doubt())??;
+        tracing::debug!(paths = portion.len(), "inputs sent");
+        Ok(Landed { portion, _claim: claim })
     }
 }
 
-async fn send(local: &LocalStore, pool: &Arc<Pool>, missing: &[Arc<PathInfo>]) -> Result<(), UploadError> {
-    let missing = &local.fresh(missing).await?;
-    let mut source = local.daemon().await.map_err(LocalError::from)?;
-    let mut channel = pool.checkout().await?;
-    let dialect = channel.dialect().clone();
+async fn copy(source: &mut Lease, to: &mut Lease, portion: &[Arc<PathInfo>]) -> Result<(), UploadError> {
+    let dialect = to.dialect().clone();
     let (mut items, mut stream) = tokio::io::duplex(PIPE);
     let request = Request::AddMultipleToStore { repair: false, dont_check_sigs: true };
     let (read, sent) = tokio::join!(
         async {
-            let read = read_items(&mut source, &dialect, missing, &mut items).await;
+            let read = read_items(source, &dialect, portion, &mut items).await;
             drop(items);
             read
         },
         async {
-            let sent = channel.upload_from(&request, &mut stream, &mut drop).await;
+            let sent = to.upload_from(&request, &mut stream, &mut drop).await;
             drop(stream);
             sent
         },
@@ -121,46 +157,15 @@ async fn send(local: &LocalStore, pool: &Arc<Pool>, missing: &[Arc<PathInfo>]) -
 async fn read_items(
     source: &mut Lease,
     dialect: &Dialect,
-    missing: &[Arc<PathInfo>],
+    portion: &[Arc<PathInfo>],
     to: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), Error> {
     let io = |error| Error::Io { operation: "AddMultipleToStore", error };
-    to.write_all(&(missing.len() as u64).to_le_bytes()).await.map_err(io)?;
-    for info in missing {
+    to.write_all(&(portion.len() as u64).to_le_bytes()).await.map_err(io)?;
+    for info in portion {
         to.write_all(&wire::encode(&**info, dialect)).await.map_err(io)?;
         // The builder's daemon compares the bytes with the hash in the record.
         source.relay_nar(&info.path, to, info.nar_size).await?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::Sha256;
-
-    fn info(letter: char) -> Arc<PathInfo> {
-        let base = format!("{}-{letter}", letter.to_string().repeat(32));
-        Arc::new(PathInfo {
-            path: StorePath::from_base_name(&base).expect("a path"),
-            deriver: None,
-            nar_hash: Sha256([0; 32]),
-            references: [].into(),
-            registration_time: 0,
-            nar_size: 1,
-            ultimate: false,
-            signatures: Vec::new(),
-            ca: None,
-        })
-    }
-
-    #[test]
-    fn a_path_has_one_upload_at_a_time_and_a_failed_one_gives_it_back() {
-        let table = InFlight::default();
-        let first = table.claim(&[info('a'), info('b')]).expect("free");
-        assert!(table.claim(&[info('b'), info('c')]).is_none());
-        assert!(table.claim(&[info('c')]).is_some(), "a refused claim holds nothing");
-        drop(first);
-        assert!(table.claim(&[info('b')]).is_some());
-    }
 }

@@ -77,6 +77,11 @@ pub(super) fn reaching(patient: Patient<'_>, facts: &Facts, attempt: &Attempt) -
              MaxStartups and hosts.deny do that)"
                 .to_owned()
         }
+        Outcome::Penalized => {
+            "it turns our address away for a while, since logins from here have failed: wait a minute and ask again. To \
+             be spared, on the builder: PerSourcePenaltyExemptList ADDRESS in /etc/ssh/sshd_config"
+                .to_owned()
+        }
         Outcome::TooManyKeys => {
             format!("name the one key: {}", uri_with(patient, "ssh-key=/root/.ssh/id_ed25519"))
         }
@@ -138,7 +143,7 @@ pub(super) fn key_fix(patient: Patient<'_>, path: &str, bad: &BadKey) -> String 
                 format!("make one and give its public half to the builder: muster key --file {}", shell(path))
             }
         },
-        BadKey::Unreadable(_) => format!("chown \"$(id -un)\" {0} && chmod 600 {0}", shell(path)),
+        BadKey::Unreadable(_) => own(path),
         BadKey::TooOpen(_) => format!("chmod 600 {}", shell(path)),
         BadKey::Public => {
             let private = path.strip_suffix(".pub").unwrap_or(path);
@@ -148,14 +153,17 @@ pub(super) fn key_fix(patient: Patient<'_>, path: &str, bad: &BadKey) -> String 
     }
 }
 
+/// Only root gives files away.
+fn own(path: &str) -> String {
+    format!("sudo chown \"$(id -un)\" {0} && chmod 600 {0}", shell(path))
+}
+
 /// What was found, and the fix.
 pub(super) fn key_trouble(path: &str, trouble: KeyTrouble) -> (String, String) {
     let word = shell(path);
     match trouble {
         KeyTrouble::Missing => (format!("{path} is not there"), format!("muster key --file {word}")),
-        KeyTrouble::Unreadable => {
-            (format!("{path} cannot be read"), format!("chown \"$(id -un)\" {word} && chmod 600 {word}"))
-        }
+        KeyTrouble::Unreadable => (format!("{path} cannot be read"), own(path)),
         KeyTrouble::TooOpen => {
             (format!("others may read {path}, so ssh will not"), format!("chmod 600 {word}"))
         }

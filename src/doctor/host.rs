@@ -105,6 +105,8 @@ pub struct Patient<'a> {
     pub uri: &'a SshUri,
     /// The features that it shall offer.
     pub wanted: Option<&'a BTreeSet<Feature>>,
+    /// Whether a machines line of Nix's names it.
+    pub has_line: bool,
 }
 
 /// All checks but `build`, in order.
@@ -260,6 +262,9 @@ fn shell(patient: Patient<'_>, facts: &Facts) -> Check {
         Some(Err(why)) if matches!(facts.daemon, Some(Ok(_))) => {
             Check::skipped(NAME, format!("the login runs no script, only the daemon ({why})"))
         }
+        Some(Err(_)) if facts.serve_only => {
+            Check::skipped(NAME, "the login runs no script, only `nix-store --serve`")
+        }
         Some(Err(why)) => Check::fail(NAME, why, advice::no_shell(facts)),
         Some(Ok(report)) if report.noise.is_empty() => Check::ok(NAME, "prints nothing of its own"),
         Some(Ok(report)) => {
@@ -314,6 +319,11 @@ fn daemon(patient: Patient<'_>, facts: &Facts) -> Check {
         }
         None => Check::after(NAME, "login"),
         Some(Ok(_)) => Check::ok(NAME, "answers"),
+        Some(Err(_)) if facts.serve_only && patient.has_line => Check::warn(
+            NAME,
+            "only `nix-store --serve` answers there, not the worker protocol: it is left to Nix itself, its line as it is",
+            "nothing has to be done; muster serves it once its key may run `nix-daemon --stdio`",
+        ),
         Some(Err(why)) if facts.serve_only => Check::fail(
             NAME,
             format!("only `nix-store --serve` answers there, not the worker protocol ({why})"),

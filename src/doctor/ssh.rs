@@ -1,62 +1,12 @@
-//! What `ssh` says, read: its settings for a host (`ssh -G`), and how an attempt to log in went (`ssh -v`).
+//! What `ssh -v` says of an attempt to log in, read.
 //!
 //! The words are OpenSSH's own, of versions 8 to 10. They are not made for programs, so whatever is not recognised is
 //! passed on as it is.
 
+pub use crate::wire::ssh_config::Settings;
+
 /// More than this of anything that ssh names is cut off.
 const LONGEST: usize = 300;
-
-/// What ssh's configuration says of a host.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// Whom to log in as.
-    pub user: String,
-    /// The name or address that is connected to.
-    pub hostname: String,
-    /// Its port.
-    pub port: u16,
-    /// The name under which its key is known, where that is another.
-    pub alias: Option<String>,
-    /// Private keys to try, in order.
-    pub keys: Vec<String>,
-    /// Where keys of hosts are known, the user's own files.
-    pub known_hosts: Vec<String>,
-    /// What leads there, where the connection is not made directly.
-    pub proxy: Option<String>,
-}
-
-impl Settings {
-    /// Reads the output of `ssh -G`.
-    pub fn parse(text: &str) -> Self {
-        let mut settings = Self { port: 22, ..Self::default() };
-        for line in text.lines() {
-            let Some((name, value)) = line.split_once(' ') else { continue };
-            let value = clip(value);
-            match name {
-                "user" => settings.user = value,
-                "hostname" => settings.hostname = value,
-                "port" => settings.port = value.parse().unwrap_or(22),
-                "hostkeyalias" => settings.alias = Some(value),
-                "identityfile" => settings.keys.push(value),
-                "userknownhostsfile" => {
-                    settings.known_hosts = value.split_whitespace().map(str::to_owned).collect();
-                }
-                "proxyjump" | "proxycommand" if value != "none" => settings.proxy = Some(value),
-                _ => {}
-            }
-        }
-        settings
-    }
-
-    /// The name of its key in known hosts.
-    pub fn known_as(&self) -> String {
-        match (&self.alias, self.port) {
-            (Some(alias), _) => alias.clone(),
-            (None, 22) => self.hostname.clone(),
-            (None, port) => format!("[{}]:{port}", self.hostname),
-        }
-    }
-}
 
 /// How an attempt to log in went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +40,8 @@ pub enum Outcome {
     Unreachable,
     /// Whoever listens hangs up before a word is said.
     Closed,
+    /// Its server turns our address away for a while, since logins from it have failed.
+    Penalized,
     /// Nobody vouches for its key.
     UnknownHostKey,
     /// It has another key than the known one.
@@ -151,6 +103,9 @@ impl Attempt {
     }
 }
 
+/// What sshd says instead of a greeting while it punishes an address (`PerSourcePenalties`, since OpenSSH 9.8).
+pub const PENALTY: &str = "Not allowed at this time";
+
 /// Whether these words mean that we are in, while ssh still runs.
 pub fn is_in(said: &str) -> bool {
     said.contains("Authenticated to ")
@@ -185,6 +140,9 @@ const WORDS: &[(&str, Outcome)] = &[
 fn outcome(said: &str) -> Outcome {
     if is_in(said) {
         return Outcome::LoggedIn;
+    }
+    if said.contains(PENALTY) {
+        return Outcome::Penalized;
     }
     if said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED") {
         return Outcome::ChangedHostKey { known: offending(said) };

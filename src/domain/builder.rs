@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Feature, Measured, System};
+use super::{Feature, Label, Measured, System};
 
 /// The name by which the user knows a builder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -83,7 +83,22 @@ pub struct BuilderSpec {
     /// Relative speed, 1.0 where nothing is known.
     pub speed_factor: Option<f64>,
     /// The user's own words for it.
-    pub labels: BTreeSet<String>,
+    pub labels: BTreeSet<Label>,
+}
+
+impl BuilderSpec {
+    /// One of which nothing is said but its name.
+    pub fn named(name: BuilderName) -> Self {
+        Self {
+            name,
+            systems: None,
+            features: None,
+            mandatory: BTreeSet::new(),
+            slots: None,
+            speed_factor: None,
+            labels: BTreeSet::new(),
+        }
+    }
 }
 
 /// What a probe found true of a builder, the user's own values already laid over it.

@@ -5,11 +5,13 @@
 
 mod exec;
 pub mod machines;
+mod tailscale;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
-use crate::config::{Builder, BuilderUri, NixFiles};
-use crate::domain::{BuilderName, System};
+use crate::config::{Builder, BuilderUri, NixFiles, Tailnet};
+use crate::domain::{BuilderName, System, TailnetPath};
 use machines::Look;
 
 /// Which source; the first one wins where several know a builder of the same name or address.
@@ -21,6 +23,8 @@ pub enum Rank {
     Machines,
     /// The command of that number.
     Exec(usize),
+    /// The tailnet, as the source of that number chooses from it.
+    Tailscale(usize),
 }
 
 /// What a source tells.
@@ -30,6 +34,8 @@ pub enum Report {
     Known(Rank, Vec<Builder>),
     /// It cannot tell; what it said before holds.
     Failed(Rank),
+    /// How packets get to its builders now, as far as that is known.
+    Paths(Rank, BTreeMap<BuilderName, TailnetPath>),
     /// What Nix's own files say now.
     Nix(Look),
 }
@@ -65,6 +71,14 @@ pub async fn watch_command<Told>(
     Told: Future<Output = ()>,
 {
     exec::watch(Rank::Exec(number), &command, interval, tell).await;
+}
+
+/// Reports which machines of the tailnet are builders, at the start and whenever that changes.
+pub async fn watch_tailnet<Told>(number: usize, source: Tailnet, tell: impl Fn(Report) -> Told)
+where
+    Told: Future<Output = ()>,
+{
+    tailscale::watch(Rank::Tailscale(number), &source, tell).await;
 }
 
 /// A URI with more values in its query; each is percent-encoded.

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use super::ssh::{Patience, SocketDir};
+use super::ssh::{SocketDir, Terms};
 use crate::domain::StoreDir;
 
 /// What every question needs.
@@ -29,8 +29,8 @@ use crate::domain::StoreDir;
 pub struct Around {
     /// Where ssh's masters listen.
     pub sockets: Arc<SocketDir>,
-    /// How long reaching a machine may take.
-    pub patience: Patience,
+    /// How machines are reached.
+    pub terms: Terms,
     /// How long its answers may take.
     pub probe: Duration,
     /// The directory of store paths.

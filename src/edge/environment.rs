@@ -20,6 +20,7 @@ pub fn read() -> io::Result<Environment> {
         state_home: env::var_os("XDG_STATE_HOME"),
         runtime_dir: env::var_os("XDG_RUNTIME_DIR"),
         nix_user_conf_files: env::var_os("NIX_USER_CONF_FILES"),
+        nix_sshopts: env::var_os("NIX_SSHOPTS"),
         // A removed directory is no reason to fail: only relative paths that were typed need it.
         cwd: env::current_dir().unwrap_or_else(|_| "/".into()),
         exe: env::current_exe()?,
@@ -27,9 +28,29 @@ pub fn read() -> io::Result<Environment> {
     })
 }
 
-/// The columns of the terminal that stdout is, if it is one and says so.
+/// The columns of the terminal that stdout is, if it is one: as `COLUMNS` says, which a person may set, else its own.
 fn width() -> Option<u16> {
+    let stdout = io::stdout();
+    let measured = || rustix::termios::tcgetwinsize(&stdout).ok().map(|size| size.ws_col);
+    stdout.is_terminal().then(|| columns(env::var("COLUMNS").ok().as_deref(), measured()))?
+}
+
+/// A terminal of no columns, or hardly any, says nothing.
+fn columns(said: Option<&str>, measured: Option<u16>) -> Option<u16> {
     const NARROWEST: u16 = 40;
-    let columns = env::var("COLUMNS").ok()?.parse().ok()?;
-    (io::stdout().is_terminal() && columns >= NARROWEST).then_some(columns)
+    said.and_then(|said| said.parse().ok()).or(measured).filter(|&columns| columns >= NARROWEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::columns;
+
+    #[test]
+    fn what_a_person_says_of_the_width_counts_more_than_what_the_terminal_says() {
+        assert_eq!(columns(None, Some(132)), Some(132));
+        assert_eq!(columns(Some("100"), Some(132)), Some(100));
+        assert_eq!(columns(Some("wide"), Some(132)), Some(132));
+        assert_eq!(columns(None, Some(0)), None);
+        assert_eq!(columns(None, None), None);
+    }
 }

@@ -140,7 +140,7 @@ pub async fn listen(path: &Path, key: &'static str, mode: u32) -> Result<UnixLis
     let new = hidden(path, "new");
     let _ = fs::remove_file(&new);
     let listener = UnixListener::bind(&new).map_err(at("listen at", path))?;
-    fs::set_permissions(&new, Permissions::from_mode(mode)).map_err(at("set the mode of", path))?;
+    set_mode(&new, mode)?;
     fs::rename(&new, path).map_err(at("listen at", path))?;
     Ok(listener)
 }
@@ -166,6 +166,11 @@ async fn nobody_listens(path: &Path, own: &'static str) -> Result<(), FilesError
 
 fn hidden(path: &Path, ending: &str) -> PathBuf {
     path.with_file_name(format!(".{}.{ending}", path.file_name().unwrap_or_default().to_string_lossy()))
+}
+
+/// Says who may do what with a file or a socket.
+pub fn set_mode(path: &Path, mode: u32) -> Result<(), FilesError> {
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(at("set the mode of", path))
 }
 
 /// Replaces a file as a whole: a reader sees the old text or the new one.

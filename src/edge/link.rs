@@ -79,18 +79,22 @@ impl LinkReader {
                 };
                 return Ok(Some((unit, fd)));
             }
-            if self.fill().await? == 0 {
+            if self.fill(most.min(READ_CHUNK)).await? == 0 {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(LinkError::Truncated) };
             }
         }
     }
 
     /// The buffer is touched only between waits, so that a wait can be given up.
-    async fn fill(&mut self) -> Result<usize, LinkError> {
+    async fn fill(&mut self, chunk: usize) -> Result<usize, LinkError> {
         loop {
+            if self.buffer.is_empty() {
+                // One that says nothing costs nothing.
+                self.buffer = Vec::new();
+            }
             self.stream.readable().await?;
             let start = self.buffer.len();
-            self.buffer.resize(start + READ_CHUNK, 0);
+            self.buffer.resize(start + chunk, 0);
             let (into, fds) = (&mut self.buffer[start..], &mut self.fds);
             let read = self.stream.try_io(Interest::READABLE, || receive(self.stream.as_fd(), into, fds));
             self.buffer.truncate(start + *read.as_ref().unwrap_or(&0));
@@ -131,11 +135,6 @@ impl LinkWriter {
     /// Sends a unit with a descriptor beside it.
     pub async fn send_with(&mut self, unit: &Unit, fd: BorrowedFd<'_>) -> io::Result<()> {
         self.send_bytes(&unit.encode(), Some(fd)).await
-    }
-
-    /// Says that nothing more will be sent. The other direction stays open.
-    pub fn finish(&mut self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(self.stream.as_fd(), rustix::net::Shutdown::Write)?)
     }
 
     async fn send_bytes(&mut self, mut bytes: &[u8], mut fd: Option<BorrowedFd<'_>>) -> io::Result<()> {

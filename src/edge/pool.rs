@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::channel::{Behind, OpenError, Reader, Transport, Writer};
+use super::meter::Meter;
 use crate::domain::StoreDir;
 use crate::nix::client::{self, Client};
 use crate::nix::handshake::{HandshakeError, Version};
@@ -53,8 +54,24 @@ pub enum CheckoutError {
     Cut(String),
 }
 
+impl CheckoutError {
+    /// Whether another try is in vain.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Cut(_))
+    }
+}
+
 fn after(said: &str) -> String {
-    if said.is_empty() { String::new() } else { format!(" (it said: {said})") }
+    if said.is_empty() { String::new() } else { format!(" (it said: {})", end_of(said)) }
+}
+
+/// The end of what was said, which tells most; a program may flood us.
+fn end_of(said: &str) -> String {
+    const MOST: usize = 300;
+    match said.chars().count().checked_sub(MOST) {
+        None | Some(0) => said.to_owned(),
+        Some(before) => format!("...{}", said.chars().skip(before).collect::<String>()),
+    }
 }
 
 /// The channels to one daemon.
@@ -72,6 +89,7 @@ struct Entry {
     // Before `behind`: its pipes must be closed when a child is waited for.
     daemon: Daemon,
     behind: Option<Behind>,
+    meter: Meter,
     opened: Instant,
 }
 
@@ -102,7 +120,7 @@ impl Pool {
             opened = opening => match opened {
                 Ok(entry) => Ok(self.lease(entry?)),
                 Err(_) => {
-                    self.transport.doubt();
+                    self.doubt();
                     Err(CheckoutError::Timeout(self.patience))
                 }
             },
@@ -116,6 +134,12 @@ impl Pool {
         let mut lease = self.lease(opening.map_err(|_| CheckoutError::Timeout(self.patience))??);
         lease.keep_private();
         Ok(lease)
+    }
+
+    /// A channel of it gave no answer: what comes next begins on a connection of its own.
+    pub fn doubt(&self) {
+        self.transport.doubt();
+        self.lock().clear();
     }
 
     /// Resolves with the reason when the pool is cut: whoever waits on one of its channels must stop.
@@ -137,21 +161,21 @@ impl Pool {
 
     async fn open(&self, version: Version) -> Result<Entry, CheckoutError> {
         let channel = self.transport.open(&self.tracker).await?;
-        let behind = channel.behind;
-        let mut daemon =
-            match Client::handshake_at(version, channel.reader, channel.writer, self.store_dir.clone()).await
-            {
-                Ok(daemon) => daemon,
-                Err(error) => {
-                    let said = match &behind {
-                        Some(behind) => behind.settled(LAST_WORDS).await,
-                        None => String::new(),
-                    };
-                    return Err(CheckoutError::Handshake { error, said });
-                }
-            };
+        let (behind, meter) = (channel.behind, Meter::default());
+        let reader: Reader = Box::new(meter.on(channel.reader));
+        let writer: Writer = Box::new(meter.on(channel.writer));
+        let mut daemon = match Client::handshake_at(version, reader, writer, self.store_dir.clone()).await {
+            Ok(daemon) => daemon,
+            Err(error) => {
+                let said = match &behind {
+                    Some(behind) => behind.settled(LAST_WORDS).await,
+                    None => String::new(),
+                };
+                return Err(CheckoutError::Handshake { error, said });
+            }
+        };
         daemon.set_options(&options()).await?;
-        Ok(Entry { daemon, behind, opened: Instant::now() })
+        Ok(Entry { daemon, behind, meter, opened: Instant::now() })
     }
 
     fn lease(self: &Arc<Self>, entry: Entry) -> Lease {
@@ -195,6 +219,11 @@ impl Lease {
     /// The last words of the program behind the channel; empty where it said nothing.
     pub fn last_words(&self) -> String {
         self.entry().behind.as_ref().map(Behind::last_words).unwrap_or_default()
+    }
+
+    /// Counts what moves on the channel.
+    pub fn meter(&self) -> Meter {
+        self.entry().meter.clone()
     }
 
     /// The two streams, and the child behind them, which lives as long as it is kept.

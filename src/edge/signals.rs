@@ -18,18 +18,13 @@ pub enum Ending {
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
 }
 
 impl Signals {
     /// Catches them.
     pub fn catch() -> io::Result<Self> {
         let caught = |kind| signal(kind);
-        Ok(Self {
-            terminate: caught(SignalKind::terminate())?,
-            interrupt: caught(SignalKind::interrupt())?,
-            hangup: caught(SignalKind::hangup())?,
-        })
+        Ok(Self { terminate: caught(SignalKind::terminate())?, interrupt: caught(SignalKind::interrupt())? })
     }
 
     /// Runs `work`. The first SIGTERM or SIGINT cancels `shutdown`, so that it comes to its end; a second one ends it
@@ -52,14 +47,24 @@ impl Signals {
     }
 
     async fn next(&mut self) -> Ending {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return Ending::Terminated,
-                _ = self.interrupt.recv() => return Ending::Interrupted,
-                _ = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP is ignored: there is no reload yet; restart to read the configuration again");
-                }
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => Ending::Terminated,
+            _ = self.interrupt.recv() => Ending::Interrupted,
         }
+    }
+}
+
+/// SIGHUP, from when this is made: it ends nothing any more.
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Catches it.
+    pub fn catch() -> io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Returns when it has come since the last time.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
     }
 }

@@ -20,6 +20,11 @@ impl Spool {
         Self { dir: dir.to_owned(), in_memory }
     }
 
+    /// Where large ones go.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// An empty place for `bytes` bytes.
     pub fn create(&self, bytes: u64) -> io::Result<File> {
         if bytes <= self.in_memory

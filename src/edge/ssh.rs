@@ -3,22 +3,31 @@
 //! | part | what |
 //! |---|---|
 //! | `command` | the words that `ssh` is started with |
+//! | `config` | what ssh's own configuration says of a host |
+//! | `known` | whose keys its known hosts vouch for |
 //! | `master` | one connection to a builder, and how it ends |
 //! | `mux` | sessions and forwards over it |
+//! | `serve` | whether the older protocol is spoken there |
 //! | `trouble` | what ssh said, as an error |
+//! | `admission` | the same of Tailscale's ssh server |
 //!
 //! Each builder has two lanes, so that a large upload never stands in the way of a build's log. A lane is one master,
-//! and more of them once it carries as many sessions as a server allows. Masters are connected one after the other,
+//! and more of them while it carries as many sessions as a server allows. Masters are connected one after the other,
 //! die with us however we die, and are never the user's own. Deliberately absent: a connection without a master.
 
+mod admission;
 pub(in crate::edge) mod command;
+mod config;
 mod dir;
+pub(in crate::edge) mod known;
 mod master;
 mod mux;
+mod serve;
 mod session;
 mod trouble;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,6 +41,8 @@ pub use trouble::SshError;
 use super::channel::Channel;
 use super::clock;
 use crate::config::SshUri;
+use crate::domain::HostKey;
+use crate::wire::ssh_config::Settings;
 use master::{Master, Seat};
 use mux::MuxError;
 
@@ -39,6 +50,8 @@ use mux::MuxError;
 const SESSIONS: u32 = 8;
 /// What one master carries of forwarded channels; nothing in ssh bounds them.
 const FORWARDS: u32 = 256;
+/// A lane's further connections end when nothing has run over them for this long.
+const SPARE: Duration = Duration::from_secs(60);
 /// How often another master is tried where one refuses a session.
 const TRIES: u32 = 4;
 
@@ -60,6 +73,15 @@ pub struct Patience {
     pub lost_after: Duration,
 }
 
+/// How ssh is run.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// How long things may take.
+    pub patience: Patience,
+    /// The user's own options, behind ours: words of ssh's command line.
+    pub options: Arc<[String]>,
+}
+
 /// Where a builder's daemon is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Daemon {
@@ -73,9 +95,10 @@ pub enum Daemon {
 pub struct Host {
     uri: SshUri,
     dir: Arc<SocketDir>,
-    patience: Patience,
+    terms: Terms,
     tracker: TaskTracker,
     daemon: Mutex<Daemon>,
+    settings: Mutex<Option<Settings>>,
     masters: Mutex<Vec<(Lane, Arc<Master>)>>,
     /// Whoever holds it connects; with the last failure, for those who waited meanwhile.
     connecting: tokio::sync::Mutex<Option<(Instant, SshError)>>,
@@ -83,10 +106,10 @@ pub struct Host {
 
 impl Host {
     /// Nothing is connected yet.
-    pub fn new(uri: SshUri, dir: Arc<SocketDir>, patience: Patience, tracker: TaskTracker) -> Arc<Self> {
+    pub fn new(uri: SshUri, dir: Arc<SocketDir>, terms: Terms, tracker: TaskTracker) -> Arc<Self> {
         let daemon = Mutex::new(Daemon::Program(program(&uri, None)));
-        let (masters, connecting) = Default::default();
-        Arc::new(Self { uri, dir, patience, tracker, daemon, masters, connecting })
+        let (settings, masters, connecting) = Default::default();
+        Arc::new(Self { uri, dir, terms, tracker, daemon, settings, masters, connecting })
     }
 
     /// What the user wrote.
@@ -97,6 +120,12 @@ impl Host {
     /// Where the daemon is, once a probe knows better; `found` is where its program was found.
     pub fn use_program(&self, found: Option<&str>) {
         self.set_daemon(Daemon::Program(program(&self.uri, found)));
+    }
+
+    /// Whether channels can lead to a socket there, as far as our own side goes. By an older `ssh`, a stream that we
+    /// close is closed in our direction only, and a daemon that builds does not see it.
+    pub async fn can_stream(&self) -> bool {
+        config::can_stream().await
     }
 
     /// From now on channels lead to the daemon's socket there, until the next [`Host::cut`].
@@ -113,6 +142,26 @@ impl Host {
         *self.daemon.lock().unwrap_or_else(PoisonError::into_inner) = daemon;
     }
 
+    /// The one host key by which stock Nix can know it too: what the configuration says, or what known hosts say under
+    /// the very name that we call it by (stock looks for no other). Only once connected.
+    pub async fn host_key(&self) -> Option<HostKey> {
+        if let Some(key) = &self.uri.host_key {
+            return Some(key.clone());
+        }
+        let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let named = settings.alias.as_ref().unwrap_or(&settings.hostname);
+        if !named.eq_ignore_ascii_case(&self.uri.host) {
+            return None;
+        }
+        let mut keys = known::keys(&settings).await;
+        if keys.len() > 1 {
+            let words = command::master(&self.uri, Path::new("none"), None, &self.terms);
+            let shown = master::look_closer(&self.uri, &words, self.terms.patience.connect).await?;
+            keys.retain(|key| key.fingerprint() == shown);
+        }
+        keys.pop()
+    }
+
     /// Opens a channel to the builder's daemon.
     pub async fn open(&self, lane: Lane) -> Result<Channel, SshError> {
         match self.daemon() {
@@ -127,13 +176,13 @@ impl Host {
     /// Opens a channel to a Unix socket there.
     pub async fn open_socket(&self, lane: Lane, path: &str) -> Result<Channel, SshError> {
         let seat = self.seat(lane, FORWARDS).await?;
-        let opened = timeout(self.patience.connect, seat.forwarded(path)).await;
+        let opened = timeout(self.terms.patience.connect, mux::stream(seat.socket(), path)).await;
         match opened {
             Ok(Ok(stream)) => Ok(session::forwarded(stream, seat)),
             Ok(Err(error)) => Err(SshError::Forward { path: path.to_owned(), said: error.to_string() }),
             Err(_) => {
                 seat.retire();
-                Err(SshError::Timeout(self.patience.connect))
+                Err(SshError::Timeout(self.terms.patience.connect))
             }
         }
     }
@@ -143,7 +192,7 @@ impl Host {
         let mut last = None;
         for _ in 0..TRIES {
             let mut seat = self.seat(lane, SESSIONS).await?;
-            match timeout(self.patience.connect, mux::session(seat.socket(), command)).await {
+            match timeout(self.terms.patience.connect, mux::session(seat.socket(), command)).await {
                 Ok(Ok(running)) => {
                     seat.opened();
                     return Ok(Session::new(running, seat, &self.tracker));
@@ -160,11 +209,11 @@ impl Host {
                 Err(_) => {
                     // It may only be slow, and what runs there may live; nothing new begins there.
                     seat.retire();
-                    return Err(SshError::Timeout(self.patience.connect));
+                    return Err(SshError::Timeout(self.terms.patience.connect));
                 }
             }
         }
-        Err(last.unwrap_or(SshError::Timeout(self.patience.connect)))
+        Err(last.unwrap_or(SshError::Timeout(self.terms.patience.connect)))
     }
 
     /// Gives a command its whole input and takes its output: until it ends, or has said `end`, or more than `most` bytes.
@@ -209,10 +258,15 @@ impl Host {
         if let Some((_, error)) = failed.as_ref().filter(|(at, _)| *at >= asked) {
             return Err(error.clone());
         }
-        match Master::connect(&self.uri, &self.dir, self.patience, &self.tracker).await {
-            Ok(master) => {
+        match Master::connect(&self.uri, &self.dir, &self.terms, &self.tracker).await {
+            Ok((master, settings)) => {
+                *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
                 let seat = Seat::new(Arc::clone(&master));
-                self.masters().push((lane, master));
+                let mut masters = self.masters();
+                if masters.iter().any(|(its, _)| *its == lane) {
+                    self.tracker.spawn(master.end_when_idle(SPARE));
+                }
+                masters.push((lane, master));
                 Ok(seat)
             }
             Err(error) => {

@@ -31,6 +31,10 @@ use crate::domain::{StoreDir, Trust};
 
 const READ_BUFFER: usize = 64 << 10;
 
+/// So many NARs may be asked for at once: a daemon that writes the first one reads no further, and must not keep us from
+/// having asked.
+pub const NARS_AT_ONCE: usize = 32;
+
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -97,6 +101,8 @@ pub struct Client<R, W> {
     daemon_version: Option<String>,
     trust: Trust,
     clean: bool,
+    /// NARs that were asked for and have not come yet.
+    nars_owed: usize,
 }
 
 impl<R, W> Client<R, W>
@@ -120,7 +126,7 @@ where
         let mut to = BufWriter::new(writer);
         let greeting = handshake::greet(&mut from, &mut to, store_dir, version).await?;
         let handshake::Greeting { dialect, daemon_version, trust } = greeting;
-        Ok(Self { from, to, dialect, daemon_version, trust, clean: true })
+        Ok(Self { from, to, dialect, daemon_version, trust, clean: true, nars_owed: 0 })
     }
 
     /// The negotiated version.

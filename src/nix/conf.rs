@@ -10,7 +10,12 @@ use std::fmt;
 /// Files that one file may bring in, over all levels.
 const FILES_MAX: usize = 100;
 /// Names that Nix still takes for others.
-const ALIASES: [(&str, &str); 2] = [("build-max-jobs", "max-jobs"), ("build-cores", "cores")];
+const ALIASES: [(&str, &str); 4] = [
+    ("build-max-jobs", "max-jobs"),
+    ("build-cores", "cores"),
+    ("build-max-silent-time", "max-silent-time"),
+    ("build-timeout", "timeout"),
+];
 
 /// What the files say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +66,16 @@ impl Conf {
     /// Whether Nix builds on this machine itself: unless `max-jobs` is 0. Nix's default is 1.
     pub fn builds_locally(&self) -> bool {
         self.get("max-jobs").is_none_or(|value| value.text.parse() != Ok(0))
+    }
+
+    /// Whether builders substitute what they can before inputs are sent to them. Nix's default is no.
+    pub fn builders_use_substitutes(&self) -> bool {
+        self.get("builders-use-substitutes").is_some_and(|value| value.text == "true")
+    }
+
+    /// A number that is 0 unless a file says otherwise.
+    pub fn number(&self, name: &str) -> u64 {
+        self.get(name).and_then(|value| value.text.parse().ok()).unwrap_or(0)
     }
 
     fn file(&mut self, file: &str, open: &mut Vec<String>, include: &mut dyn FnMut(&str) -> Option<String>) {
@@ -172,6 +187,13 @@ mod tests {
     }
 
     #[test]
+    fn builders_substitute_only_where_that_is_said() {
+        for (text, expected) in [("", false), ("builders-use-substitutes = true", true)] {
+            assert_eq!(read(&[("/n", text)]).builders_use_substitutes(), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn nix_builds_here_unless_max_jobs_is_zero() {
         let check = |text, expected| {
             assert_eq!(read(&[("/n", text)]).builds_locally(), expected, "{text}");
@@ -182,6 +204,12 @@ mod tests {
         check("max-jobs = 0", false);
         check("build-max-jobs = 0", false);
         check("max-jobs = 0\nmax-jobs = 1", true);
+    }
+
+    #[test]
+    fn a_limit_is_off_unless_it_is_set() {
+        let number = |text| read(&[("/n", text)]).number("timeout");
+        assert_eq!([number(""), number("timeout = x"), number("build-timeout = 60")], [0, 0, 60]);
     }
 
     #[test]

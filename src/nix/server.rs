@@ -96,9 +96,9 @@ where
         self.replies.error(error).await
     }
 
-    /// See [`Replies::begin_nar`].
-    pub async fn begin_nar(&mut self) -> io::Result<()> {
-        self.replies.begin_nar().await
+    /// See [`Replies::begin_raw`].
+    pub async fn begin_raw(&mut self) -> io::Result<()> {
+        self.replies.begin_raw().await
     }
 
     /// See [`Replies::writer`].
@@ -109,12 +109,6 @@ where
     /// Sends what is buffered.
     pub async fn flush(&mut self) -> io::Result<()> {
         self.replies.to.flush().await
-    }
-
-    /// The two streams, with what was read ahead and not yet flushed, for a raw pipe. The number of an unknown
-    /// operation was read already.
-    pub fn into_parts(self) -> (BufReader<R>, BufWriter<W>) {
-        (self.requests.from, self.replies.to)
     }
 }
 
@@ -159,6 +153,18 @@ impl<R: AsyncRead + Unpin + Send> Requests<R> {
         }
     }
 
+    /// How many bytes of an operation of unknown layout are here to be taken; 0 where the client has gone. Cancel safe.
+    pub async fn peek(&mut self) -> io::Result<usize> {
+        Ok(self.from.fill_buf().await?.len())
+    }
+
+    /// Takes that many of the bytes that [`Requests::peek`] has seen.
+    pub fn take(&mut self, length: usize) -> Vec<u8> {
+        let bytes = self.from.buffer()[..length].to_vec();
+        self.from.consume(length);
+        bytes
+    }
+
     /// Returns when the client has gone. One that sends its next question early has not gone; its end is then seen
     /// only when that question was read.
     pub async fn gone(&mut self) {
@@ -189,8 +195,8 @@ impl<W: AsyncWrite + Unpin + Send> Replies<W> {
         self.to.flush().await
     }
 
-    /// Ends the log of NarFromPath. Exactly one NAR must be written next, then flushed.
-    pub async fn begin_nar(&mut self) -> io::Result<()> {
+    /// Ends the log. Exactly the reply must be written next, such as one NAR for NarFromPath, then flushed.
+    pub async fn begin_raw(&mut self) -> io::Result<()> {
         self.put(&Frame::Last).await
     }
 

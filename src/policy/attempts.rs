@@ -4,6 +4,7 @@ use super::builds::{Attempt, Build, Loss};
 use super::event::Answer;
 use super::failure::{self, Against, Past, Verdict};
 use super::fleet::Builder;
+use super::memory::{self, Ended};
 use super::place::unfit;
 use super::state::State;
 use crate::domain::{AttemptId, AttemptOutcome, BuildId, BuildResult, BuildStatus, BuilderName, Stage, Time};
@@ -31,6 +32,20 @@ impl State {
         let Some(build) = self.builds.get_mut(id.build) else { return };
         let Some(attempt) = build.attempts.remove(&id.number) else { return };
         let settled = build.settled;
+        let how =
+            if attempt.cancelled { "cancelled".to_owned() } else { how_it_ended(&attempt.builder, &outcome) };
+        memory::note(
+            &mut build.ended,
+            Ended {
+                number: id.number,
+                builder: attempt.builder.clone(),
+                why: attempt.why(),
+                stage: attempt.stage,
+                began: attempt.since,
+                ended: now,
+                how,
+            },
+        );
         self.release(&attempt, id);
         // A cancelled attempt has heard nothing from anybody.
         if !matches!(
@@ -44,7 +59,7 @@ impl State {
         } else {
             self.follow(id, &attempt.builder, outcome, now);
         }
-        self.let_go_if_idle(&attempt.builder);
+        self.let_go_if_idle(&attempt.builder, now);
     }
 
     /// The builder has one attempt less.
@@ -62,13 +77,13 @@ impl State {
         self.remember(id.build, builder, &outcome, verdict);
         self.tell_health(builder, &outcome, verdict, now);
         match verdict {
-            Verdict::Success => self.succeeded(id, builder, outcome),
-            Verdict::Final => self.answer(id.build, &final_answer(id, builder, outcome)),
+            Verdict::Success => self.succeeded(id, builder, outcome, now),
+            Verdict::Final => self.answer(id.build, &final_answer(id, builder, outcome), now),
             // While another attempt runs there is hope.
             Verdict::GiveUp if self.runs(id.build) => {}
             Verdict::GiveUp => {
                 let text = self.epitaph(id.build, builder, &outcome);
-                self.answer(id.build, &Answer::Impossible(text));
+                self.answer(id.build, &Answer::Impossible(text), now);
             }
             Verdict::Elsewhere(_) | Verdict::UploadAgain | Verdict::ProbeAgain | Verdict::Later => {
                 self.repeat(id.build, builder, &outcome, verdict, now);
@@ -94,7 +109,9 @@ impl State {
     }
 
     fn could_take(&self, build: &Build, builder: &Builder) -> bool {
-        builder.is_watched() && unfit(&build.shape, builder, &self.settings).is_none()
+        builder.is_watched()
+            && builder.drained.is_none()
+            && unfit(&build.shape, builder, &self.settings).is_none()
     }
 
     fn remember(&mut self, id: BuildId, name: &BuilderName, outcome: &AttemptOutcome, verdict: Verdict) {
@@ -136,14 +153,14 @@ impl State {
         }
     }
 
-    fn succeeded(&mut self, id: AttemptId, name: &BuilderName, outcome: AttemptOutcome) {
+    fn succeeded(&mut self, id: AttemptId, name: &BuilderName, outcome: AttemptOutcome, now: Time) {
         let AttemptOutcome::Done(result) = outcome else { return };
         if let Some(builder) = self.fleet.get_mut(name) {
             builder.built += 1;
         }
         *self.totals.built_by.entry(name.clone()).or_default() += 1;
         self.inputs_are_there(id.build, name);
-        self.answer(id.build, &Answer::Result { attempt: id, builder: name.clone(), result });
+        self.answer(id.build, &Answer::Result { attempt: id, builder: name.clone(), result }, now);
     }
 
     /// It goes back to the queue, to be tried elsewhere if there is a choice.
@@ -199,7 +216,8 @@ impl State {
         match outcome {
             AttemptOutcome::LocalError { message, .. } if failure::local_disk_is_full(message) => {
                 format!(
-                    "the disk of the coordinator's machine is full, so {drv} cannot be brought home: {message}"
+                    "the disk of the coordinator's machine is full, so {drv} cannot be brought home: {message}; free some, \
+                     or name another place in limits.spool_dir of its configuration"
                 )
             }
             AttemptOutcome::Lost { .. } => {
@@ -241,6 +259,15 @@ fn words_of(outcome: &AttemptOutcome) -> String {
     }
 }
 
+/// The same, of any attempt.
+fn how_it_ended(builder: &BuilderName, outcome: &AttemptOutcome) -> String {
+    match outcome {
+        AttemptOutcome::Done(result) if result.status.is_success() => "built".to_owned(),
+        AttemptOutcome::Cancelled => "cancelled".to_owned(),
+        other => what_befell(builder, other),
+    }
+}
+
 /// One line for the log of those who asked.
 fn what_befell(builder: &BuilderName, outcome: &AttemptOutcome) -> String {
     let why = one_line(&words_of(outcome));
@@ -256,12 +283,35 @@ fn what_befell(builder: &BuilderName, outcome: &AttemptOutcome) -> String {
 }
 
 /// Foreign words as a part of one line.
-fn one_line(words: &str) -> String {
+pub(super) fn one_line(words: &str) -> String {
     const LONGEST: usize = 300;
-    let flat: Vec<_> = words.split_whitespace().collect();
+    let plain = without_colours(words);
+    let flat: Vec<_> = plain.split_whitespace().collect();
     let flat: String = flat.join(" ").chars().filter(|c| !c.is_control()).collect();
     match flat.char_indices().nth(LONGEST) {
         Some((at, _)) => format!("{}...", &flat[..at]),
         None => flat,
+    }
+}
+
+/// Without the terminal's control sequences, of which Nix's own words are full.
+fn without_colours(words: &str) -> String {
+    let mut parts = words.split("\x1b[");
+    let first = parts.next().unwrap_or_default();
+    let end_of_sequence = |c: char| ('@'..='~').contains(&c);
+    let rest = parts.map(|part| part.split_once(end_of_sequence).map_or("", |(_, rest)| rest));
+    std::iter::once(first).chain(rest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_builders_words_become_one_plain_line() {
+        let check = |words: &str, expected: &str| assert_eq!(one_line(words), expected);
+        check("\x1b[31;1merror:\x1b[0m no\n  space\x07", "error: no space");
+        check("cut off \x1b[31;1", "cut off");
+        check(&"x".repeat(301), &format!("{}...", "x".repeat(300)));
     }
 }

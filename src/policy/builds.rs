@@ -1,12 +1,14 @@
 //! The builds that are wanted, their requests and attempts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::event::Ask;
+use super::memory::{End, Ended};
+use super::place::Reasons;
 use super::queue::{Key, Shape};
 use super::waiting::Waiting;
-use crate::domain::{AttemptId, BuildId, BuilderName, RequestId, Stage, Time};
+use crate::domain::{AttemptId, BuildId, BuilderName, Label, RequestId, Stage, Time};
 
 /// One build.
 #[derive(Debug)]
@@ -24,6 +26,10 @@ pub(super) struct Build {
     /// Answered, or wanted by nobody: it goes when its last attempt has ended.
     pub settled: bool,
     pub history: History,
+    /// Attempts that have ended.
+    pub ended: VecDeque<Ended>,
+    /// How it ended, where it has.
+    pub end: Option<End>,
     /// Why it waits, as last said to its requests.
     pub said: Option<Waiting>,
     /// What befell it, still to be said.
@@ -37,9 +43,17 @@ pub(super) struct Attempt {
     pub stage: Stage,
     pub since: Time,
     pub cancelled: bool,
+    /// What spoke for or against each builder when it began.
+    pub reasons: Reasons,
 }
 
 impl Attempt {
+    /// Why it was placed where it runs.
+    pub(super) fn why(&self) -> String {
+        let own = self.reasons.iter().find(|(name, _)| *name == self.builder);
+        own.map(|(_, reason)| reason.to_string()).unwrap_or_default()
+    }
+
     pub(super) fn holds_slot(&self) -> bool {
         self.stage != Stage::Fetching
     }
@@ -124,13 +138,20 @@ impl Build {
     }
 }
 
+/// What two asks must have in common to share a build: the derivation, whether it is a check, and where it may go.
+type Sameness = ([u8; 32], bool, BTreeSet<Label>);
+
+fn sameness(ask: &Ask, shape: &Shape) -> Sameness {
+    (ask.digest, ask.check, shape.labels.clone())
+}
+
 /// All builds, and who asked for them.
 #[derive(Debug, Default)]
 pub(super) struct Builds {
     builds: BTreeMap<BuildId, Build>,
     by_request: BTreeMap<RequestId, BuildId>,
-    /// Builds that can be joined, by digest and whether they are checks.
-    by_digest: BTreeMap<([u8; 32], bool), BuildId>,
+    /// Builds that can be joined.
+    by_digest: BTreeMap<Sameness, BuildId>,
     newest: u64,
 }
 
@@ -156,8 +177,8 @@ impl Builds {
     }
 
     /// The build that such an ask would share.
-    pub(super) fn shared(&self, ask: &Ask) -> Option<BuildId> {
-        self.by_digest.get(&(ask.digest, ask.check)).copied()
+    pub(super) fn shared(&self, ask: &Ask, shape: &Shape) -> Option<BuildId> {
+        self.by_digest.get(&sameness(ask, shape)).copied()
     }
 
     pub(super) fn next_id(&mut self) -> BuildId {
@@ -166,7 +187,7 @@ impl Builds {
     }
 
     pub(super) fn add(&mut self, id: BuildId, build: Build) {
-        self.by_digest.insert((build.ask.digest, build.ask.check), id);
+        self.by_digest.insert(sameness(&build.ask, &build.shape), id);
         self.builds.insert(id, build);
     }
 
@@ -190,7 +211,7 @@ impl Builds {
     pub(super) fn settle(&mut self, id: BuildId) -> Vec<RequestId> {
         let Some(build) = self.builds.get_mut(&id) else { return Vec::new() };
         build.settled = true;
-        self.by_digest.remove(&(build.ask.digest, build.ask.check));
+        self.by_digest.remove(&sameness(&build.ask, &build.shape));
         let requests = std::mem::take(&mut build.requests);
         for request in &requests {
             self.by_request.remove(request);
@@ -198,8 +219,8 @@ impl Builds {
         requests
     }
 
-    pub(super) fn remove(&mut self, id: BuildId) {
-        self.builds.remove(&id);
+    pub(super) fn remove(&mut self, id: BuildId) -> Option<Build> {
+        self.builds.remove(&id)
     }
 
     #[cfg(test)]

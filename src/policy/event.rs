@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::settings::Settings;
 use crate::domain::{
     AttemptId, AttemptOutcome, BuildId, BuildResult, BuilderName, BuilderSpec, Capabilities, Client, Feature,
-    RequestId, Stage, StoreHash, StorePath, System, Time,
+    Label, RequestId, Stage, StoreHash, StorePath, System, Time,
 };
 
 /// One path that a build needs, and its NAR's size in bytes.
@@ -26,6 +27,10 @@ pub struct Ask {
     pub digest: [u8; 32],
     /// Where it can be built.
     pub system: System,
+    /// The package's name, for routes.
+    pub pname: String,
+    /// The label that the client asks for by name; it wins over routes.
+    pub label: Option<Label>,
     /// What it requires of a builder (`requiredSystemFeatures`).
     pub features: BTreeSet<Feature>,
     /// The whole closure of its inputs.
@@ -35,6 +40,9 @@ pub struct Ask {
     /// Whether this is a `--check`: its outputs are all valid already, and it is built and compared all the same.
     pub check: bool,
 }
+
+/// The person who ordered something, as others know them.
+pub type By = String;
 
 /// News. Nothing else changes the state.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,10 +65,20 @@ pub enum Event {
     Reached(AttemptId, Stage),
     /// An attempt ended.
     Ended(AttemptId, AttemptOutcome),
+    /// Other settings hold from now on; what is under way keeps the times that it was given.
+    Configured(Settings),
     /// A time that [`Effect::WakeAt`] asked for has come.
     Woke,
-    /// Nothing new starts from now on; what runs is finished.
-    Draining,
+    /// Nothing new starts there from now on; what runs is finished.
+    Drained(BuilderName, By),
+    /// It takes builds again.
+    Undrained(BuilderName),
+    /// Whoever asked for it hears who cancelled it.
+    Cancelled(BuildId, By),
+    /// The end: nothing new starts anywhere, what waits is answered with an error, and what runs is finished.
+    Stopping(By),
+    /// What still runs is cancelled as well, and answered with an error.
+    Stopped(By),
 }
 
 /// What a request is answered with. Each request is answered once.
@@ -113,6 +131,6 @@ pub enum Effect {
     WakeAt(Time),
     /// Systems, features or slots changed: the machines lines must be written anew.
     FleetChanged,
-    /// Nothing runs any more, after [`Event::Draining`]. Requests that wait are unanswered: the driver decides.
+    /// Nothing runs any more after [`Event::Stopping`], and everybody is answered.
     Drained,
 }

@@ -45,10 +45,16 @@ pub(super) struct Builder {
     /// Its place in sets of builders.
     pub bit: usize,
     pub health: Health,
-    /// Whether it counts as there: from a good probe until it is down or leaves.
+    /// Since when it is so.
+    pub health_since: Time,
+    /// Whether it counts as there: from a good probe until it is down, leaves or is drained.
     pub up: bool,
+    /// Since when it is not.
+    pub absent_since: Option<Time>,
     /// No source knows it any more.
     pub leaving: bool,
+    /// Somebody wants nothing new to start there; who.
+    pub drained: Option<String>,
     /// The last error.
     pub reason: Option<String>,
     pub last_seen: Time,
@@ -72,8 +78,11 @@ impl Builder {
             caps: None,
             bit,
             health: Health::Probing,
+            health_since: now,
             up: false,
+            absent_since: Some(now),
             leaving: false,
+            drained: None,
             reason: None,
             last_seen: now,
             ping: Ping::Due(now),
@@ -87,13 +96,26 @@ impl Builder {
         }
     }
 
+    /// It is so from now on, if it was not before.
+    pub(super) fn turn(&mut self, health: Health, now: Time) {
+        if self.health != health {
+            (self.health, self.health_since) = (health, now);
+        }
+    }
+
+    /// Whether it counts as there from now on.
+    pub(super) fn be_there(&mut self, up: bool, now: Time) {
+        self.absent_since = if up { None } else { self.absent_since.or(Some(now)) };
+        self.up = up;
+    }
+
     pub(super) fn slots(&self) -> u32 {
         self.caps.as_ref().map_or(0, |caps| caps.slots.get())
     }
 
     /// Whether new attempts may be placed here, slots apart.
     pub(super) fn takes_builds(&self) -> bool {
-        self.health == Health::Healthy && !self.leaving
+        self.health == Health::Healthy && !self.leaving && self.drained.is_none()
     }
 
     pub(super) fn has_free_slot(&self) -> bool {
@@ -111,6 +133,10 @@ impl Builder {
 pub(super) struct Fleet {
     builders: BTreeMap<BuilderName, Builder>,
     by_bit: Vec<Option<BuilderName>>,
+    /// Who wants nothing new to start on which builder, be it that it is not known at the moment.
+    drained: BTreeMap<BuilderName, String>,
+    /// When one was last forgotten.
+    pub last_left: Time,
     /// Rises whenever what builders can do changes.
     pub version: u64,
 }
@@ -158,13 +184,28 @@ impl Fleet {
             self.by_bit.len() - 1
         });
         self.by_bit[bit] = Some(spec.name.clone());
-        self.builders.insert(spec.name.clone(), Builder::new(spec, bit, now));
+        let mut builder = Builder::new(spec, bit, now);
+        builder.drained = self.drained.get(&builder.spec.name).cloned();
+        self.builders.insert(builder.spec.name.clone(), builder);
         self.version += 1;
         true
     }
 
-    pub(super) fn remove(&mut self, name: &BuilderName) -> Option<Builder> {
+    /// Whether anything new may start there, and who said so.
+    pub(super) fn drain(&mut self, name: &BuilderName, by: Option<String>) {
+        match &by {
+            Some(by) => self.drained.insert(name.clone(), by.clone()),
+            None => self.drained.remove(name),
+        };
+        if let Some(builder) = self.builders.get_mut(name) {
+            builder.drained = by;
+            self.version += 1;
+        }
+    }
+
+    pub(super) fn remove(&mut self, name: &BuilderName, now: Time) -> Option<Builder> {
         let builder = self.builders.remove(name)?;
+        self.last_left = self.last_left.max(builder.absent_since.unwrap_or(now));
         self.by_bit[builder.bit] = None;
         self.version += 1;
         Some(builder)

@@ -16,16 +16,16 @@ impl State {
         self.probe(&name, now);
         if !is_new {
             self.fleet.version += 1;
-            self.note_up(&name);
+            self.note_up(&name, now);
         }
     }
 
-    pub(super) fn vanished(&mut self, name: &BuilderName) {
+    pub(super) fn vanished(&mut self, name: &BuilderName, now: Time) {
         let Some(builder) = self.fleet.get_mut(name) else { return };
         builder.leaving = true;
         self.fleet.version += 1;
-        self.note_up(name);
-        self.let_go_if_idle(name);
+        self.note_up(name, now);
+        self.let_go_if_idle(name, now);
     }
 
     pub(super) fn probed(&mut self, name: &BuilderName, answer: Result<Capabilities, String>, now: Time) {
@@ -49,7 +49,7 @@ impl State {
             Ok(()) => self.seen(name, now),
             // With nothing at stake the truth is found out at once; else it is silence, which is borne for a while.
             Err(why) if builder.health == Health::Healthy && builder.attempts.is_empty() => {
-                builder.health = Health::Probing;
+                builder.turn(Health::Probing, now);
                 builder.reason = Some(why);
                 self.probe(name, now);
             }
@@ -63,7 +63,7 @@ impl State {
         builder.last_seen = now;
         builder.reason = None;
         let was_suspect = builder.health == Health::Suspect;
-        builder.health = Health::Healthy;
+        builder.turn(Health::Healthy, now);
         self.link_suspect = None;
         if was_suspect {
             self.no_second_attempts(name);
@@ -74,7 +74,7 @@ impl State {
     pub(super) fn doubt(&mut self, name: &BuilderName, why: &str, counted: bool, now: Time) {
         let Some(builder) = self.fleet.get_mut(name).filter(|builder| builder.is_watched()) else { return };
         builder.reason = Some(why.to_owned());
-        builder.health = Health::Probing;
+        builder.turn(Health::Probing, now);
         if counted {
             self.blame(name, why, now);
         }
@@ -104,7 +104,7 @@ impl State {
         }
         builder.probe = Probe::Sent { deadline, again: false };
         if builder.health == Health::Down {
-            builder.health = Health::Probing;
+            builder.turn(Health::Probing, now);
         }
         self.out.push(Effect::Probe(name.clone()));
     }
@@ -117,10 +117,10 @@ impl State {
         builder.caps = Some(caps);
         builder.failures = 0;
         if builder.health != Health::Healthy {
-            builder.health = Health::Suspect;
+            builder.turn(Health::Suspect, now);
             builder.ping = Ping::Due(next_ping);
         }
-        builder.up = !builder.leaving;
+        builder.be_there(!builder.leaving && builder.drained.is_none(), now);
         if changed {
             self.fleet.version += 1;
         }
@@ -149,11 +149,11 @@ impl State {
     /// From now on nothing is asked of it until its back-off is over.
     fn put_down(&mut self, name: &BuilderName, why: String, now: Time) {
         let Some(builder) = self.fleet.get_mut(name) else { return };
-        builder.health = Health::Down;
+        builder.turn(Health::Down, now);
         builder.reason = Some(why);
         let wait = Self::back_off(&self.settings, &mut self.rng, builder);
         builder.probe = Probe::Due(now + wait);
-        self.note_up(name);
+        self.note_up(name, now);
     }
 
     /// Doubles with each failed probe, and with each incident beyond those that are borne; a quarter of it is jitter.
@@ -163,25 +163,26 @@ impl State {
         wait.mul_f64(0.75 + 0.25 * rng.f64())
     }
 
-    /// Down and leaving builders are not there.
-    fn note_up(&mut self, name: &BuilderName) {
+    /// Down, leaving and drained builders are not there.
+    pub(super) fn note_up(&mut self, name: &BuilderName, now: Time) {
         let Some(builder) = self.fleet.get_mut(name) else { return };
-        let gone = builder.leaving || builder.health == Health::Down;
-        let back = builder.is_watched() && !builder.leaving;
+        let unwanted = builder.leaving || builder.drained.is_some();
+        let gone = unwanted || builder.health == Health::Down;
+        let back = builder.is_watched() && !unwanted;
         let up = !gone && (builder.up || back);
         if builder.up != up {
-            builder.up = up;
+            builder.be_there(up, now);
             self.fleet_changed = true;
         }
     }
 
     /// A builder that no source knows goes when nothing runs there.
-    pub(super) fn let_go_if_idle(&mut self, name: &BuilderName) {
+    pub(super) fn let_go_if_idle(&mut self, name: &BuilderName, now: Time) {
         let idle = self.fleet.get(name).is_some_and(|builder| builder.leaving && builder.attempts.is_empty());
         if !idle {
             return;
         }
-        if let Some(builder) = self.fleet.remove(name) {
+        if let Some(builder) = self.fleet.remove(name, now) {
             self.presence.forget_builder(builder.bit);
             self.out.push(Effect::Cut(name.clone(), "no source knows it any more".to_owned()));
             self.fleet_changed = true;
@@ -238,7 +239,7 @@ impl State {
         let limit = self.settings.silent_after;
         let Some(builder) = self.fleet.get_mut(name) else { return };
         if builder.health == Health::Healthy && now.since(builder.last_seen) >= limit {
-            builder.health = Health::Suspect;
+            builder.turn(Health::Suspect, now);
         }
     }
 

@@ -14,7 +14,7 @@ use super::fleet::{Builder, Fleet, Health};
 use super::presence::Presence;
 use super::queue::Shape;
 use super::settings::Settings;
-use crate::domain::{BuilderName, Feature, System, Time, Trust};
+use crate::domain::{BuilderName, Feature, Label, System, Time, Trust};
 
 /// What was decided for a build, and why, by builder.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,8 +22,11 @@ pub struct Placement {
     /// Where it can start now; none while it waits.
     pub choice: Option<BuilderName>,
     /// For each builder, in the order of their names.
-    pub reasons: Vec<(BuilderName, Reason)>,
+    pub reasons: Reasons,
 }
+
+/// What speaks for or against each builder.
+pub type Reasons = Vec<(BuilderName, Reason)>;
 
 /// What speaks for or against a builder.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,8 +45,12 @@ pub enum Reason {
     Lacks(BTreeSet<Feature>),
     /// It takes only builds that ask for these.
     Reserved(BTreeSet<Feature>),
+    /// It has none of the labels that the build is sent to.
+    NotLabelled(BTreeSet<Label>),
     /// Its daemon does not trust us.
     Untrusted,
+    /// Somebody wants nothing new to start there.
+    Drained(String),
     /// It is in doubt and probed.
     Probing,
     /// It does not answer.
@@ -72,6 +79,8 @@ impl fmt::Display for Reason {
             Reason::Reserved(features) => {
                 write!(f, "it takes only builds that ask for {}", words(features))
             }
+            Reason::NotLabelled(labels) => write!(f, "it is not labelled {}", either(labels)),
+            Reason::Drained(by) => write!(f, "it is drained by {by}: nothing new starts there"),
             Reason::Untrusted => f.write_str("its daemon does not trust us"),
             Reason::Probing => f.write_str("it is being probed"),
             Reason::Silent(silence) => write!(f, "it has not answered for {}", seconds(*silence)),
@@ -92,6 +101,11 @@ pub(super) fn seconds(duration: Duration) -> String {
 /// Features as a phrase.
 pub(super) fn words(features: &BTreeSet<Feature>) -> String {
     features.iter().map(Feature::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Labels as a phrase.
+pub(super) fn either(labels: &BTreeSet<Label>) -> String {
+    labels.iter().map(Label::as_str).collect::<Vec<_>>().join(" or ")
 }
 
 /// Decides where `build` can start now.
@@ -149,6 +163,8 @@ pub(super) fn unfit(shape: &Shape, builder: &Builder, settings: &Settings) -> Op
         Some(Reason::Lacks(lacking().cloned().collect()))
     } else if !caps.mandatory.is_subset(&shape.features) {
         Some(Reason::Reserved(caps.mandatory.difference(&shape.features).cloned().collect()))
+    } else if !shape.labels.is_empty() && shape.labels.is_disjoint(&builder.spec.labels) {
+        Some(Reason::NotLabelled(shape.labels.clone()))
     } else if caps.trust == Trust::Untrusted && !settings.use_untrusted {
         Some(Reason::Untrusted)
     } else {
@@ -157,6 +173,9 @@ pub(super) fn unfit(shape: &Shape, builder: &Builder, settings: &Settings) -> Op
 }
 
 fn unready(build: &Build, builder: &Builder, now: Time) -> Option<Reason> {
+    if let Some(by) = &builder.drained {
+        return Some(Reason::Drained(by.clone()));
+    }
     match builder.health {
         Health::Probing => Some(Reason::Probing),
         Health::Suspect => Some(Reason::Silent(now.since(builder.last_seen))),

@@ -14,13 +14,15 @@ use std::sync::Arc;
 
 use super::bits::Bits;
 use super::waiting::Waiting;
-use crate::domain::{BuildId, Client, Feature, System};
+use crate::domain::{BuildId, Client, Feature, Label, System};
 
 /// What a build asks of a builder. Builds of one shape are interchangeable for placement, closures apart.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Shape {
     pub system: System,
     pub features: BTreeSet<Feature>,
+    /// The builder must have one of them; none = any builder.
+    pub labels: BTreeSet<Label>,
 }
 
 /// A build's place in the order; the smallest starts first.

@@ -1,13 +1,16 @@
 //! What clients want, and what they are told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::attempts::one_line;
 use super::builds::{Build, History};
 use super::event::{Answer, Ask, Effect};
+use super::memory::End;
 use super::queue::Shape;
 use super::state::State;
 use super::waiting;
-use crate::domain::{AttemptId, BuildId, RequestId, Time};
+use crate::domain::{AttemptId, BuildId, RequestId, Route, Time};
 
 impl State {
     /// A wish for what is already wanted joins it.
@@ -15,9 +18,10 @@ impl State {
         if self.builds.knows(request) {
             return;
         }
-        let id = match self.builds.shared(&ask) {
+        let shape = self.shape(&ask);
+        let id = match self.builds.shared(&ask, &shape) {
             Some(id) => id,
-            None => self.begin_build(ask, now),
+            None => self.begin_build(ask, shape, now),
         };
         self.builds.join(request, id);
         let Some(build) = self.builds.get(id) else { return };
@@ -29,10 +33,22 @@ impl State {
         }
     }
 
-    fn begin_build(&mut self, ask: Ask, now: Time) -> BuildId {
+    /// What it asks of a builder. A label that the client named wins over routes, and the first route that fits holds.
+    fn shape(&self, ask: &Ask) -> Shape {
+        let fits = |route: &&Route| route.fits(&ask.pname, &ask.system, &ask.features);
+        let labels = match &ask.label {
+            Some(label) => BTreeSet::from([label.clone()]),
+            None => {
+                self.settings.routes.iter().find(fits).map(|route| route.labels.clone()).unwrap_or_default()
+            }
+        };
+        Shape { system: ask.system.clone(), features: ask.features.clone(), labels }
+    }
+
+    fn begin_build(&mut self, ask: Ask, shape: Shape, now: Time) -> BuildId {
         let id = self.builds.next_id();
         let key = self.queue.key(ask.client, id, self.settings.patience);
-        let shape = Arc::new(Shape { system: ask.system.clone(), features: ask.features.clone() });
+        let shape = Arc::new(shape);
         let build = Build {
             ask,
             shape,
@@ -44,6 +60,8 @@ impl State {
             queued: false,
             settled: false,
             history: History::default(),
+            ended: Default::default(),
+            end: None,
             said: None,
             note: None,
         };
@@ -53,18 +71,18 @@ impl State {
     }
 
     /// What nobody wants any more ends, on the builder too.
-    pub(super) fn withdrawn(&mut self, request: RequestId) {
+    pub(super) fn withdrawn(&mut self, request: RequestId, now: Time) {
         let Some(id) = self.builds.leave(request) else { return };
         self.totals.withdrawn += 1;
         if self.builds.get(id).is_some_and(|build| build.requests.is_empty()) {
-            self.wind_up(id);
+            self.wind_up(id, "nobody wanted it any more".to_owned(), now);
         }
     }
 
     /// Answers all who asked; other attempts are cancelled.
-    pub(super) fn answer(&mut self, id: BuildId, answer: &Answer) {
+    pub(super) fn answer(&mut self, id: BuildId, answer: &Answer, now: Time) {
         let succeeded = matches!(answer, Answer::Result { result, .. } if result.status.is_success());
-        for request in self.wind_up(id) {
+        for request in self.wind_up(id, summary(answer), now) {
             let count = if succeeded { &mut self.totals.succeeded } else { &mut self.totals.failed };
             *count += 1;
             self.out.push(Effect::Answer(request, answer.clone()));
@@ -73,7 +91,10 @@ impl State {
     }
 
     /// Ends whatever goes on for the build; returns who still waited for it.
-    fn wind_up(&mut self, id: BuildId) -> Vec<RequestId> {
+    fn wind_up(&mut self, id: BuildId, how: String, now: Time) -> Vec<RequestId> {
+        if let Some(build) = self.builds.get_mut(id) {
+            build.end = Some(End { at: now, how });
+        }
         self.dequeue(id);
         let requests = self.builds.settle(id);
         self.cancel_attempts(id);
@@ -94,7 +115,9 @@ impl State {
     /// Nobody wants it and nothing runs for it: its memory goes.
     pub(super) fn forget_if_over(&mut self, id: BuildId) {
         if self.builds.get(id).is_some_and(|build| build.settled && build.attempts.is_empty()) {
-            self.builds.remove(id);
+            if let Some(build) = self.builds.remove(id) {
+                self.memory.keep(build);
+            }
             self.out.push(Effect::Forget(id));
         }
     }
@@ -103,5 +126,14 @@ impl State {
     pub(super) fn say(&mut self, id: BuildId, line: &str) {
         let Some(build) = self.builds.get(id) else { return };
         self.out.extend(build.requests.iter().map(|request| Effect::Say(*request, line.to_owned())));
+    }
+}
+
+/// How a build ended, in a few words.
+fn summary(answer: &Answer) -> String {
+    match answer {
+        Answer::Result { builder, result, .. } if result.status.is_success() => format!("built on {builder}"),
+        Answer::Result { result, .. } => format!("failed {}", one_line(&result.error)),
+        Answer::Impossible(text) => one_line(text),
     }
 }

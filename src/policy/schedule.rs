@@ -6,11 +6,11 @@ use super::bits::Bits;
 use super::builds::{Attempt, Build};
 use super::event::Effect;
 use super::fleet::{Builder, Health};
-use super::place::unfit;
-use super::queue::{Group, Key};
+use super::place::{Placement, Reasons, unfit};
+use super::queue::{Group, Key, Shape};
 use super::state::{Drain, State};
 use super::waiting::{self, Waiting};
-use crate::domain::{AttemptId, BuildId, BuilderName, Stage, Time};
+use crate::domain::{AttemptId, BuildId, BuilderName, Stage, Time, WhenEmpty};
 
 /// Attempts of one build at a time.
 const MOST_ATTEMPTS: usize = 2;
@@ -19,9 +19,9 @@ impl State {
     pub(super) fn schedule(&mut self, now: Time) {
         self.want_second_attempts();
         self.refresh_groups();
-        while self.drain == Drain::No {
-            let Some((build, builder)) = self.next_start(now) else { break };
-            self.start(build, builder, now);
+        while matches!(self.drain, Drain::No) {
+            let Some((build, builder, reasons)) = self.next_start(now) else { break };
+            self.start(build, builder, reasons, now);
         }
     }
 
@@ -82,7 +82,7 @@ impl State {
     }
 
     /// The first build in the order that can start now.
-    fn next_start(&self, now: Time) -> Option<(BuildId, BuilderName)> {
+    fn next_start(&self, now: Time) -> Option<(BuildId, BuilderName, Reasons)> {
         let free = self.fleet.set_of(Builder::has_free_slot);
         if free.is_empty() {
             return None;
@@ -90,8 +90,8 @@ impl State {
         let groups = self.queue.groups.values().filter(|group| group.fits.intersects(&free));
         let firsts = groups.filter_map(|group| self.first_of(group, &free, now));
         let (_, build) = firsts.min_by_key(|(key, _)| *key)?;
-        let builder = self.place(build, now)?.choice?;
-        Some((build, builder))
+        let Placement { choice, reasons } = self.place(build, now)?;
+        Some((build, choice?, reasons))
     }
 
     fn first_of(&self, group: &Group, free: &Bits, now: Time) -> Option<(Key, BuildId)> {
@@ -115,7 +115,7 @@ impl State {
         group.fits.iter().any(|bit| free.contains(bit) && untried(bit)) || !group.fits.iter().any(untried)
     }
 
-    fn start(&mut self, id: BuildId, name: BuilderName, now: Time) {
+    fn start(&mut self, id: BuildId, name: BuilderName, reasons: Reasons, now: Time) {
         self.dequeue(id);
         let Some(build) = self.builds.get_mut(id) else { return };
         let Some(builder) = self.fleet.get_mut(&name) else { return };
@@ -123,7 +123,9 @@ impl State {
         build.newest += 1;
         let attempt = AttemptId { build: id, number: build.newest };
         let second = build.live().next().map(|(_, first)| first.builder.clone());
-        let new = Attempt { builder: name.clone(), stage: Stage::Preparing, since: now, cancelled: false };
+        let builder_name = name.clone();
+        let new =
+            Attempt { builder: builder_name, stage: Stage::Preparing, since: now, cancelled: false, reasons };
         build.attempts.insert(attempt.number, new);
         build.said = None;
         builder.attempts.insert(attempt);
@@ -153,7 +155,7 @@ impl State {
         let mut tell = std::mem::take(&mut self.fresh);
         let mut changed = Vec::new();
         for (shape, group) in &self.queue.groups {
-            let why = self.group_reason(shape, group);
+            let why = self.group_reason(shape, group, now);
             if group.said.as_ref() != Some(&why) {
                 tell.extend(group.order.values());
                 changed.push((Arc::clone(shape), why));
@@ -169,16 +171,14 @@ impl State {
         }
     }
 
-    fn group_reason(&self, shape: &super::queue::Shape, group: &Group) -> Waiting {
-        if self.drain == Drain::No {
-            waiting::reason(group, shape, &self.fleet, &self.settings)
-        } else {
-            Waiting::Draining
-        }
+    fn group_reason(&self, shape: &Shape, group: &Group, now: Time) -> Waiting {
+        let why = waiting::reason(group, shape, &self.fleet, &self.settings);
+        let alone = self.settings.when_empty == WhenEmpty::Local && self.is_empty_for(shape, now);
+        if alone { Waiting::Alone(Box::new(why)) } else { why }
     }
 
     fn tell(&mut self, id: BuildId, now: Time) {
-        let Some(why) = self.why_it_waits(id) else { return };
+        let Some(why) = self.why_it_waits(id, now) else { return };
         let Some(build) = self.builds.get_mut(id) else { return };
         if build.said.as_ref() == Some(&why) {
             return;
@@ -196,10 +196,10 @@ impl State {
     }
 
     /// Why nothing runs for a build that is wanted.
-    pub(super) fn why_it_waits(&self, id: BuildId) -> Option<Waiting> {
+    pub(super) fn why_it_waits(&self, id: BuildId, now: Time) -> Option<Waiting> {
         let build = self.builds.get(id).filter(|build| build.queued && build.live().next().is_none())?;
         let group = self.queue.groups.get(&build.shape)?;
-        let why = self.group_reason(&build.shape, group);
+        let why = self.group_reason(&build.shape, group, now);
         let room =
             || group.fits.iter().filter_map(|bit| self.fleet.by_bit(bit)).any(|(_, b)| b.has_free_slot());
         Some(if why == Waiting::Busy && build.is_particular() && room() { Waiting::Again } else { why })

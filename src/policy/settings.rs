@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::domain::{Expect, Route, WhenEmpty};
+
 /// The policy's numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -31,6 +33,18 @@ pub struct Settings {
     pub patience: u64,
     /// Paths whose places are remembered; beyond it all are forgotten, which costs estimates only.
     pub known_paths: usize,
+    /// What happens while no builder is there.
+    pub when_empty: WhenEmpty,
+    /// How long none must have been there for that.
+    pub empty_after: Duration,
+    /// Who is on the way, and waited for.
+    pub expect: Vec<Expect>,
+    /// For so long, from the start.
+    pub expect_timeout: Duration,
+    /// Which builds go where.
+    pub routes: Vec<Route>,
+    /// Builds that are over, and remembered.
+    pub remembered: usize,
     /// Of the random numbers behind the jitter.
     pub seed: u64,
 }
@@ -72,6 +86,12 @@ impl Default for Settings {
             build_time: Duration::from_secs(10),
             patience: 8,
             known_paths: 1_000_000,
+            when_empty: WhenEmpty::Wait,
+            empty_after: Duration::from_secs(30),
+            expect: Vec::new(),
+            expect_timeout: Duration::from_secs(600),
+            routes: Vec::new(),
+            remembered: 1_000,
             seed: 0,
         }
     }

@@ -9,7 +9,7 @@ use super::builds::Build;
 use super::fleet::{Builder, Health, Probe};
 use super::state::State;
 use super::waiting;
-use crate::domain::{BuildId, BuilderName, Feature, Measured, Stage, System, Time, Trust};
+use crate::domain::{BuildId, BuilderName, Feature, Label, Measured, Stage, System, Time, Trust};
 
 /// A picture of the whole state at one moment. `muster status --json` prints it as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +54,12 @@ pub struct BuilderRow {
     pub features: BTreeSet<Feature>,
     /// What a build must ask for to be placed here.
     pub mandatory: BTreeSet<Feature>,
+    /// The user's own words for it.
+    #[serde(default)]
+    pub labels: BTreeSet<Label>,
+    /// Who drains it, where somebody does: nothing new starts there.
+    #[serde(default)]
+    pub drained: Option<String>,
     /// Builds at once; 0 before the first probe.
     pub slots: u32,
     /// Slots in use.
@@ -67,6 +73,9 @@ pub struct BuilderRow {
     /// What was measured; none where nothing was.
     #[serde(default)]
     pub measured: Option<MeasuredRow>,
+    /// How packets get there, where a tailnet says it: `direct`, or `relayed by NAME`.
+    #[serde(default)]
+    pub path: Option<String>,
     /// Builds that it finished since the start.
     pub built: u64,
     /// Attempts that were lost on it since the start.
@@ -134,6 +143,9 @@ pub struct BuildRow {
     pub requests: u32,
     /// Attempts that were lost so far.
     pub lost: u32,
+    /// The labels that it is sent to.
+    #[serde(default)]
+    pub labels: BTreeSet<Label>,
 }
 
 /// One attempt that runs.
@@ -190,15 +202,16 @@ impl State {
             system: build.ask.system.clone(),
             features: build.ask.features.clone(),
             attempts: attempt_rows.collect(),
-            waiting: self.why_it_waits(id).map(|why| waiting::say(&why, build, &self.fleet, now)),
+            waiting: self.why_it_waits(id, now).map(|why| waiting::say(&why, build, &self.fleet, now)),
             age_ms: millis(now.since(build.asked_at)),
             requests: count(build.requests.len()),
             lost: count(build.history.losses.len()),
+            labels: build.shape.labels.clone(),
         }
     }
 }
 
-fn builder_row(name: &BuilderName, builder: &Builder, now: Time) -> BuilderRow {
+pub(super) fn builder_row(name: &BuilderName, builder: &Builder, now: Time) -> BuilderRow {
     let caps = builder.caps.as_ref();
     BuilderRow {
         name: name.clone(),
@@ -220,18 +233,21 @@ fn builder_row(name: &BuilderName, builder: &Builder, now: Time) -> BuilderRow {
         systems: caps.map(|caps| caps.systems.clone()).unwrap_or_default(),
         features: caps.map(|caps| caps.features.clone()).unwrap_or_default(),
         mandatory: caps.map_or_else(|| builder.spec.mandatory.clone(), |caps| caps.mandatory.clone()),
+        labels: builder.spec.labels.clone(),
+        drained: builder.drained.clone(),
         slots: builder.slots(),
         busy: builder.busy,
         speed_factor: caps.map_or_else(|| builder.spec.speed_factor.unwrap_or(1.0), |caps| caps.speed_factor),
         trust: caps.map(|caps| caps.trust),
         nix_version: caps.and_then(|caps| caps.nix_version.clone()),
+        path: None,
         measured: caps.and_then(|caps| caps.measured.as_deref()).map(MeasuredRow::from),
         built: builder.built,
         lost: builder.lost,
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

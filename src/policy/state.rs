@@ -10,6 +10,7 @@ use fastrand::Rng;
 use super::builds::Builds;
 use super::event::{Effect, Event};
 use super::fleet::{Fleet, Probe};
+use super::memory::Memory;
 use super::place::{self, Placement};
 use super::presence::Presence;
 use super::queue::Queue;
@@ -18,10 +19,11 @@ use super::snapshot::Totals;
 use crate::domain::{BuildId, BuilderName, Capabilities, Time};
 
 /// How far the end is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Drain {
     No,
-    Draining,
+    /// Who wants it.
+    Draining(String),
     Drained,
 }
 
@@ -34,6 +36,7 @@ pub struct State {
     pub(super) queue: Queue,
     pub(super) presence: Presence,
     pub(super) totals: Totals,
+    pub(super) memory: Memory,
     pub(super) rng: Rng,
     /// Since when all builders together are silent.
     pub(super) link_suspect: Option<Time>,
@@ -44,6 +47,8 @@ pub struct State {
     pub(super) held: BTreeSet<BuildId>,
     pub(super) fleet_changed: bool,
     pub(super) out: Vec<Effect>,
+    /// When it was last looked whether nobody is there.
+    pub(super) looked_at: Time,
     wake: Option<Time>,
 }
 
@@ -56,6 +61,7 @@ impl State {
             queue: Queue::default(),
             presence: Presence::new(settings.known_paths),
             totals: Totals::default(),
+            memory: Memory::new(settings.remembered),
             rng: Rng::with_seed(settings.seed),
             link_suspect: None,
             drain: Drain::No,
@@ -63,6 +69,7 @@ impl State {
             held: BTreeSet::new(),
             fleet_changed: false,
             out: Vec::new(),
+            looked_at: Time::ZERO,
             wake: None,
             settings,
         }
@@ -77,7 +84,10 @@ impl State {
         self.forgive_oversleep(now);
         self.hear(event, now);
         self.tick(now);
+        self.notice_emptiness(now);
+        self.turn_away_what_waits(now);
         self.schedule(now);
+        self.give_up_where_empty(now);
         self.say_why_they_wait(now);
         if std::mem::take(&mut self.fleet_changed) {
             self.out.push(Effect::FleetChanged);
@@ -106,7 +116,7 @@ impl State {
     fn hear(&mut self, event: Event, now: Time) {
         match event {
             Event::Found(spec) => self.found(spec, now),
-            Event::Vanished(builder) => self.vanished(&builder),
+            Event::Vanished(builder) => self.vanished(&builder, now),
             Event::Probed(builder, answer) => self.probed(&builder, answer, now),
             Event::Pinged(builder, answer) => self.pinged(&builder, answer, now),
             Event::Present(builder, paths) => {
@@ -115,12 +125,16 @@ impl State {
                 }
             }
             Event::Requested(request, ask) => self.requested(request, ask, now),
-            Event::Withdrawn(request) => self.withdrawn(request),
+            Event::Withdrawn(request) => self.withdrawn(request, now),
             Event::Reached(attempt, stage) => self.reached(attempt, stage, now),
             Event::Ended(attempt, outcome) => self.ended(attempt, outcome, now),
+            Event::Configured(settings) => self.settings = settings,
             Event::Woke => {}
-            Event::Draining if self.drain == Drain::No => self.drain = Drain::Draining,
-            Event::Draining => {}
+            Event::Drained(builder, by) => self.drain(&builder, Some(by), now),
+            Event::Undrained(builder) => self.drain(&builder, None, now),
+            Event::Cancelled(build, by) => self.cancel_build(build, &by, now),
+            Event::Stopping(by) => self.stop(by),
+            Event::Stopped(by) => self.stop_at_once(by, now),
         }
     }
 
@@ -138,16 +152,9 @@ impl State {
         }
     }
 
-    fn finish_drain(&mut self) {
-        if self.drain == Drain::Draining && self.fleet.iter().all(|(_, builder)| builder.attempts.is_empty())
-        {
-            self.drain = Drain::Drained;
-            self.out.push(Effect::Drained);
-        }
-    }
-
     fn ask_to_be_woken(&mut self, woke: bool, now: Time) {
-        let next = self.next_deadline().into_iter().chain(self.next_hold_end(now)).min();
+        let next = self.next_deadline().into_iter().chain(self.next_hold_end(now));
+        let next = next.chain(self.next_emptiness(now)).min();
         if let Some(at) = next
             && (woke || self.wake != next)
         {

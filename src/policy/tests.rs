@@ -1,12 +1,15 @@
 //! The clauses of the policy, one test each, in a world whose time and builders are ours.
 
-mod draining;
+mod empty;
 mod failures;
 mod health;
 mod order;
+mod orders;
 mod placement;
 mod requests;
+mod routes;
 mod simulator;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -75,6 +78,8 @@ fn ask(number: u64) -> Ask {
         drv: path(number),
         digest,
         system: system(X86),
+        pname: "thing".to_owned(),
+        label: None,
         features: BTreeSet::new(),
         closure: Vec::new().into(),
         client: Client::default(),

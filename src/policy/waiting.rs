@@ -3,7 +3,7 @@
 use super::builds::Build;
 use super::event::Effect;
 use super::fleet::{Builder, Fleet, Health, Probe};
-use super::place::{seconds, unfit, words};
+use super::place::{either, seconds, unfit, words};
 use super::queue::{Group, Shape};
 use super::settings::Settings;
 use crate::domain::{BuilderName, RequestId, Time};
@@ -11,14 +11,14 @@ use crate::domain::{BuilderName, RequestId, Time};
 /// Why builds wait. What changes by itself, such as the seconds until something, is no part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Waiting {
-    /// The coordinator drains.
-    Draining,
     /// No builder offers what they need.
     NoneKnown,
     /// None of the builders that offer it is ready; the first of them, and its error.
     NotReady(BuilderName, Option<String>),
     /// All slots of those that are ready are in use.
     Busy,
+    /// Nobody who could has been there for so long that Nix builds such things itself by now.
+    Alone(Box<Waiting>),
     /// This build has been unlucky where there is room, and waits for room elsewhere or for its next try.
     Again,
 }
@@ -47,7 +47,10 @@ fn may_turn_out_to_fit(shape: &Shape, builder: &Builder, settings: &Settings) ->
 pub(super) fn say(why: &Waiting, build: &Build, fleet: &Fleet, now: Time) -> String {
     let wanted = offer(&build.shape);
     match why {
-        Waiting::Draining => "waits: the coordinator is draining, nothing new starts".to_owned(),
+        Waiting::Alone(why) => format!(
+            "{}; what Nix begins from now on it builds itself: interrupt this and start it again to have it so",
+            say(why, build, fleet, now)
+        ),
         Waiting::NoneKnown => format!("waits for {wanted}: none is known"),
         Waiting::Busy => format!("waits for a free slot on {wanted}"),
         Waiting::Again => format!("waits for {wanted} where it has not just failed"),
@@ -66,16 +69,23 @@ pub(super) fn effect(why: &Waiting, request: RequestId, line: String) -> Effect 
     }
 }
 
-fn offer(shape: &Shape) -> String {
+pub(super) fn offer(shape: &Shape) -> String {
     let what = if shape.system.is_builtin() {
         "a builder".to_owned()
     } else {
         format!("a builder of {}", shape.system)
     };
-    if shape.features.is_empty() { what } else { format!("{what} with {}", words(&shape.features)) }
+    let labelled = match shape.labels.is_empty() {
+        true => what,
+        false => format!("{what} labelled {}", either(&shape.labels)),
+    };
+    if shape.features.is_empty() { labelled } else { format!("{labelled} with {}", words(&shape.features)) }
 }
 
 fn state(name: &BuilderName, builder: &Builder, now: Time) -> String {
+    if let Some(by) = &builder.drained {
+        return format!("{name} is drained by {by}");
+    }
     let why = builder.reason.as_deref().unwrap_or("no reason known");
     match builder.health {
         Health::Healthy => format!("{name} is ready"),

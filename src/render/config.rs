@@ -7,8 +7,10 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use crate::config::{
-    Attach, Builder, Config, Endpoint, Expect, Limits, LocalMachine, LookAhead, Source, Timeouts,
+    Attach, Builder, Config, Control, Endpoint, Expect, Limit, Limits, LocalMachine, LookAhead, Source,
+    Tailnet, Timeouts,
 };
+use crate::domain::{Feature, Glob, Route, SshServer, System, WhenEmpty};
 
 /// A file with every value that is in effect. Reading it again gives the same configuration.
 pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
@@ -16,17 +18,23 @@ pub fn effective(config: &Config) -> Result<String, toml::ser::Error> {
     put(&mut top, "local_store", config.local_store.to_string());
     put(&mut top, "nix_daemon", text(&config.nix_daemon));
     put(&mut top, "store_dir", config.store_dir.as_str());
+    if let Some(flag) = config.builders_use_substitutes {
+        put(&mut top, "builders_use_substitutes", flag);
+    }
     let attach = match config.attach {
         Attach::Endpoint => "endpoint",
         Attach::Direct => "direct",
     };
     put(&mut top, "attach", attach);
     put(&mut top, "endpoint", endpoint(&config.endpoint));
-    put(&mut top, "control", Table::from_iter([("socket".to_owned(), text(&config.control.socket).into())]));
+    put(&mut top, "control", control(&config.control));
     put(&mut top, "timeouts", timeouts(&config.timeouts));
     put(&mut top, "limits", limits(&config.limits));
     if !config.expect.is_empty() {
         put(&mut top, "expect", config.expect.iter().map(expect).collect::<Vec<_>>());
+    }
+    if !config.routes.is_empty() {
+        put(&mut top, "route", config.routes.iter().map(route).collect::<Vec<_>>());
     }
     if !config.builders.is_empty() {
         put(&mut top, "builder", config.builders.iter().map(builder).collect::<Vec<_>>());
@@ -59,6 +67,38 @@ fn endpoint(endpoint: &Endpoint) -> Table {
         LocalMachine::Never => "never",
     };
     put(&mut table, "local", local);
+    let when_empty = match endpoint.when_empty {
+        None => "auto",
+        Some(WhenEmpty::Wait) => "wait",
+        Some(WhenEmpty::Fail) => "fail",
+        Some(WhenEmpty::Local) => "local",
+    };
+    put(&mut table, "when_empty", when_empty);
+    table
+}
+
+fn control(control: &Control) -> Table {
+    let mut table = Table::new();
+    put(&mut table, "socket", text(&control.socket));
+    if let Some(group) = &control.group {
+        put(&mut table, "group", group.to_string());
+    }
+    table
+}
+
+fn route(route: &Route) -> Table {
+    let mut table = Table::new();
+    let conditions = [
+        ("pname", route.pname.as_ref().map(Glob::as_str)),
+        ("system", route.system.as_ref().map(System::as_str)),
+        ("feature", route.feature.as_ref().map(Feature::as_str)),
+    ];
+    for (key, value) in conditions {
+        if let Some(value) = value {
+            put(&mut table, key, value);
+        }
+    }
+    put(&mut table, "labels", words(&route.labels));
     table
 }
 
@@ -70,7 +110,27 @@ fn source(source: &Source) -> Table {
             put(&mut table, "exec", command.clone());
             put(&mut table, "interval", humantime::format_duration(*interval).to_string());
         }
+        Source::Tailscale(source) => put(&mut table, "tailscale", tailnet(source)),
     }
+    table
+}
+
+fn tailnet(source: &Tailnet) -> Table {
+    let mut table = Table::new();
+    let filter = &source.filter;
+    filter.tag.iter().for_each(|tag| put(&mut table, "tag", tag.clone()));
+    filter.prefix.iter().for_each(|prefix| put(&mut table, "prefix", prefix.clone()));
+    let names = filter.names.iter().map(|names| names.iter().cloned().collect::<Vec<_>>());
+    names.for_each(|names| put(&mut table, "names", names));
+    let ssh = match source.ssh {
+        SshServer::Tailscale => "tailscale",
+        SshServer::Own => "sshd",
+    };
+    put(&mut table, "ssh", ssh);
+    put(&mut table, "user", source.user.clone());
+    source.key.iter().for_each(|key| put(&mut table, "key", text(key)));
+    source.port.iter().for_each(|port| put(&mut table, "port", i64::from(*port)));
+    source.socket.iter().for_each(|socket| put(&mut table, "socket", text(socket)));
     table
 }
 
@@ -83,8 +143,19 @@ fn timeouts(timeouts: &Timeouts) -> Table {
     put(&mut table, "ping_every", duration(timeouts.ping_every));
     put(&mut table, "silent_after", duration(timeouts.silent_after));
     put(&mut table, "lost_after", duration(timeouts.lost_after));
+    put(&mut table, "stalled_after", duration(timeouts.stalled_after));
     put(&mut table, "retry_min", duration(timeouts.retry_min));
     put(&mut table, "retry_max", duration(timeouts.retry_max));
+    put(&mut table, "stop_timeout", duration(timeouts.stop));
+    put(&mut table, "empty_after", duration(timeouts.empty_after));
+    put(&mut table, "expect_timeout", duration(timeouts.expect));
+    for (key, limit) in [("max_silent_time", timeouts.max_silent), ("build_timeout", timeouts.build)] {
+        match limit {
+            Some(Limit::Off) => put(&mut table, key, "off"),
+            Some(Limit::After(limit)) => put(&mut table, key, duration(limit)),
+            None => {}
+        }
+    }
     table
 }
 
@@ -114,6 +185,9 @@ fn builder(Builder { spec, uri }: &Builder) -> Table {
         put(&mut table, "features", words(features));
     }
     put(&mut table, "mandatory", words(&spec.mandatory));
+    if !spec.labels.is_empty() {
+        put(&mut table, "labels", words(&spec.labels));
+    }
     if let Some(slots) = spec.slots {
         put(&mut table, "slots", i64::from(slots.get()));
     }
@@ -159,6 +233,7 @@ mod tests {
             state_home: None,
             runtime_dir: None,
             nix_user_conf_files: None,
+            nix_sshopts: None,
             cwd: "/".into(),
             exe: "/usr/bin/muster".into(),
             width: None,

@@ -8,7 +8,7 @@ use comfy_table::CellAlignment;
 
 use super::{bytes, human, plain_table, tame, text_of};
 use crate::policy::Snapshot;
-use crate::policy::snapshot::{AttemptRow, BuildRow, BuilderRow, HealthWord, MeasuredRow, Totals};
+use crate::policy::snapshot::{AttemptRow, BuildRow, BuilderRow, HealthWord, Totals};
 
 /// What to do where there is no builder.
 const NO_BUILDER: &str = "\
@@ -60,7 +60,7 @@ fn builder_table(rows: &[BuilderRow], width: Option<u16>) -> String {
             features(row),
             slots(row),
             row.speed_factor.to_string(),
-            row.measured.as_ref().map_or_else(|| "-".to_owned(), machine),
+            machine(row),
             row.nix_version.as_deref().map_or_else(|| "-".to_owned(), tame),
             row.built.to_string(),
             row.lost.to_string(),
@@ -74,7 +74,7 @@ fn builder_table(rows: &[BuilderRow], width: Option<u16>) -> String {
     text_of(table)
 }
 
-fn health(row: &BuilderRow) -> String {
+pub(super) fn health(row: &BuilderRow) -> String {
     let word = match row.health {
         HealthWord::Unknown => "unknown",
         HealthWord::Probing => "probing",
@@ -85,7 +85,8 @@ fn health(row: &BuilderRow) -> String {
     };
     let retry = row.retry_in_ms.map(|ms| format!(", tried again in {}", age(ms))).unwrap_or_default();
     let reason = row.reason.as_deref().map(|reason| format!(": {}", tame(reason))).unwrap_or_default();
-    format!("{word}{retry}{reason}")
+    let drained = row.drained.as_deref().map(|by| format!(", drained by {}", tame(by))).unwrap_or_default();
+    format!("{word}{drained}{retry}{reason}")
 }
 
 /// Busy ones and all; what was measured, where the user said otherwise.
@@ -96,11 +97,13 @@ fn slots(row: &BuilderRow) -> String {
 }
 
 /// Its size and how far away it is.
-fn machine(measured: &MeasuredRow) -> String {
+fn machine(row: &BuilderRow) -> String {
+    let measured = row.measured.as_ref();
     let parts = [
-        measured.cores.map(|cores| format!("{cores} cores")),
-        measured.memory.map(bytes),
-        measured.rtt_ms.map(|ms| format!("{ms} ms")),
+        measured.and_then(|measured| measured.cores).map(|cores| format!("{cores} cores")),
+        measured.and_then(|measured| measured.memory).map(bytes),
+        measured.and_then(|measured| measured.rtt_ms).map(|ms| format!("{ms} ms")),
+        row.path.as_deref().map(tame),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }

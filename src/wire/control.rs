@@ -1,7 +1,7 @@
 //! What `muster status` and its like say to the coordinator, and what they hear: JSON, one message a line.
 //!
-//! Both ends begin with `{"muster":"control","version":1}`; the lower version is spoken. Then the client says
-//! `{"request":"status"}` and the like, and hears one reply to each, in order: `{"reply":"status","status":…}` or
+//! Both ends begin with `{"muster":"control","version":2}`; the lower version is spoken. Version 1 knew `status`
+//! alone. Then the client says `{"request":"status"}` and the like, and hears one reply to each, in order: `{"reply":"status","status":…}` or
 //! `{"reply":"error","message":"…"}`. A line that is too long or no request ends the connection or is answered with
 //! an error; nothing that a peer sends can make the other end hold more than one line.
 
@@ -12,22 +12,51 @@ use tokio::io::{
     AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
 };
 
-use crate::policy::Snapshot;
+use crate::policy::{Explanation, Snapshot};
 
 /// The version that this program speaks.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2 + super::AHEAD;
 
-/// A request or a hello is never longer, in bytes, its end of line included.
-pub const MAX_REQUEST: usize = 4 * 1024;
+/// A hello is never longer, in bytes, its end of line included.
+pub const MAX_HELLO: usize = 4 * 1024;
+
+/// A request is never longer: room for some 100 names.
+pub const MAX_REQUEST: usize = 64 * 1024;
 
 /// A reply is never longer: room for some 100,000 builds.
 pub const MAX_REPLY: usize = 64 * 1024 * 1024;
 
-/// What a client wants to know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a client wants to know, or to have done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
 pub enum Request {
     /// The whole state.
     Status,
+    /// What is known of one build or builder.
+    Why {
+        /// A builder's name, or a derivation's path or a prefix of it.
+        name: String,
+    },
+    /// Nothing new shall start on these builders.
+    Drain {
+        /// Their names.
+        builders: Vec<String>,
+    },
+    /// These builders take builds again.
+    Undrain {
+        /// Their names.
+        builders: Vec<String>,
+    },
+    /// These builds shall end, whoever wants them.
+    Cancel {
+        /// Derivations' paths or prefixes of them.
+        builds: Vec<String>,
+    },
+    /// The coordinator shall end for good.
+    Stop {
+        /// Without waiting for what runs.
+        now: bool,
+    },
 }
 
 /// What the coordinator answers.
@@ -38,6 +67,28 @@ pub enum Reply {
     Status {
         /// The picture of it.
         status: Snapshot,
+    },
+    /// What is known of one build or builder.
+    Why {
+        /// All of it.
+        why: Explanation,
+    },
+    /// It is done.
+    Done {
+        /// What, in words.
+        said: String,
+    },
+    /// It will end, and the connection with it.
+    Stopping {
+        /// Its process.
+        pid: u32,
+        /// How many builds run that it waits for.
+        running: usize,
+    },
+    /// The caller may not have that done.
+    Forbidden {
+        /// Who may.
+        message: String,
     },
     /// The request cannot be met.
     Error {
@@ -56,7 +107,7 @@ pub enum BadMessage {
     #[error("version {0} of the control protocol does not exist")]
     Version(u32),
     /// A well-formed request that this version does not know.
-    #[error("unknown request '{0}'; known: status")]
+    #[error("unknown request '{0}'; known: {known}", known = WORDS.join(", "))]
     Unknown(String),
     /// Something else than a request.
     #[error("{0:?} is no request: {1}")]
@@ -81,6 +132,14 @@ pub enum ControlError {
     /// The peer speaks something else.
     #[error(transparent)]
     Message(#[from] BadMessage),
+    /// The coordinator is older than we are.
+    #[error(
+        "the coordinator speaks version {0} of the control protocol, which knows nothing of this: restart it with this muster"
+    )]
+    Older(u32),
+    /// The caller may not have that done.
+    #[error("{0}")]
+    Forbidden(String),
     /// The coordinator refused the request.
     #[error("the coordinator answered: {0}")]
     Refused(String),
@@ -91,6 +150,9 @@ struct Hello {
     muster: String,
     version: u32,
 }
+
+/// The requests that there are.
+const WORDS: [&str; 6] = ["status", "why", "drain", "undrain", "cancel", "stop"];
 
 #[derive(Serialize, Deserialize)]
 struct Named {
@@ -113,23 +175,30 @@ pub fn decode_hello(line: &[u8]) -> Result<u32, BadMessage> {
 
 impl Request {
     /// The line that says it.
-    pub fn encode(self) -> Vec<u8> {
-        line(&Named { request: self.word().to_owned() })
+    pub fn encode(&self) -> Vec<u8> {
+        line(self)
+    }
+
+    /// Whether it changes nothing: anybody may ask it.
+    pub fn only_reads(&self) -> bool {
+        matches!(self, Self::Status | Self::Why { .. })
     }
 
     /// Reads a line.
     pub fn decode(line: &[u8]) -> Result<Self, BadMessage> {
         let named: Named =
             serde_json::from_slice(line).map_err(|error| BadMessage::Request(clip(line), error))?;
-        match named.request.as_str() {
-            "status" => Ok(Self::Status),
-            other => Err(BadMessage::Unknown(clip(other.as_bytes()))),
+        if !WORDS.contains(&named.request.as_str()) {
+            return Err(BadMessage::Unknown(clip(named.request.as_bytes())));
         }
+        serde_json::from_slice(line).map_err(|error| BadMessage::Request(clip(line), error))
     }
 
-    fn word(self) -> &'static str {
+    /// The first version that knows it.
+    fn since(&self) -> u32 {
         match self {
-            Self::Status => "status",
+            Self::Status => 1,
+            _ => 2,
         }
     }
 }
@@ -157,7 +226,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let mut stream = BufReader::new(stream);
         stream.write_all(&encode_hello()).await?;
         stream.flush().await?;
-        let Some(hello) = read_line(&mut stream, MAX_REQUEST).await? else { return Ok(None) };
+        let Some(hello) = read_line(&mut stream, MAX_HELLO).await? else { return Ok(None) };
         decode_hello(&hello)?;
         Ok(Some(Self { stream }))
     }
@@ -175,17 +244,48 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 }
 
-/// The client's end: asks for the state once.
+/// The client's end of one connection.
+pub struct Caller<S> {
+    stream: BufReader<S>,
+    /// What is spoken; none before the coordinator's hello.
+    version: Option<u32>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Caller<S> {
+    /// Nothing is said yet.
+    pub fn new(stream: S) -> Self {
+        Self { stream: BufReader::new(stream), version: None }
+    }
+
+    /// Says a request, and hears the answer to it.
+    pub async fn ask(&mut self, request: &Request) -> Result<Reply, ControlError> {
+        let hello = if self.version.is_none() { encode_hello() } else { Vec::new() };
+        self.stream.write_all(&[hello, request.encode()].concat()).await?;
+        self.stream.flush().await?;
+        let version = match self.version {
+            Some(version) => version,
+            None => {
+                decode_hello(&read_line(&mut self.stream, MAX_HELLO).await?.ok_or(ControlError::Closed)?)?
+            }
+        };
+        self.version = Some(version);
+        if version < request.since() {
+            return Err(ControlError::Older(version));
+        }
+        let reply = read_line(&mut self.stream, MAX_REPLY).await?.ok_or(ControlError::Closed)?;
+        match Reply::decode(&reply)? {
+            Reply::Error { message } => Err(ControlError::Refused(message)),
+            Reply::Forbidden { message } => Err(ControlError::Forbidden(message)),
+            reply => Ok(reply),
+        }
+    }
+}
+
+/// Asks for the state once.
 pub async fn ask_status<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Result<Snapshot, ControlError> {
-    let mut stream = BufReader::new(stream);
-    stream.write_all(&encode_hello()).await?;
-    stream.write_all(&Request::Status.encode()).await?;
-    stream.flush().await?;
-    decode_hello(&read_line(&mut stream, MAX_REQUEST).await?.ok_or(ControlError::Closed)?)?;
-    let reply = read_line(&mut stream, MAX_REPLY).await?.ok_or(ControlError::Closed)?;
-    match Reply::decode(&reply)? {
+    match Caller::new(stream).ask(&Request::Status).await? {
         Reply::Status { status } => Ok(status),
-        Reply::Error { message } => Err(ControlError::Refused(message)),
+        _ => Err(ControlError::Refused("something else than the state".to_owned())),
     }
 }
 
@@ -279,7 +379,10 @@ mod tests {
             [encode_hello(), b"{\"request\":\"explode\"}\nnonsense\n".to_vec(), Request::Status.encode()];
         let (said, end) = hears(&bytes.concat());
         let said: Vec<_> = said.lines().collect();
-        assert_eq!(said[0], r#"{"reply":"error","message":"unknown request 'explode'; known: status"}"#);
+        assert_eq!(
+            said[0],
+            r#"{"reply":"error","message":"unknown request 'explode'; known: status, why, drain, undrain, cancel, stop"}"#
+        );
         assert!(said[1].contains("is no request"), "{}", said[1]);
         assert_eq!(said[2], r#"{"reply":"error","message":"served"}"#);
         end.expect("a clean end");
@@ -307,7 +410,7 @@ mod tests {
     fn a_later_version_is_spoken_to_in_ours() {
         let hello = br#"{"muster":"control","version":9,"later":true}"#;
         assert_eq!(decode_hello(hello).ok(), Some(VERSION));
-        assert_eq!(encode_hello(), b"{\"muster\":\"control\",\"version\":1}\n");
+        assert_eq!(encode_hello(), b"{\"muster\":\"control\",\"version\":2}\n");
     }
 
     #[test]

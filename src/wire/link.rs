@@ -8,7 +8,9 @@
 //! |---|---|
 //! | `Hello` | `Welcome` or `Refused` |
 //! | `Request` | any `Log`s and `Output`s, then `Reply` or `Error`; for a NAR: `Data`... `End` |
-//! | `Request` of an unknown operation | `Error`, or an empty `Reply`; after that all is `Data`, both ways |
+//! | `Request` of an unknown operation | `Error`, or an empty `Reply` |
+//! | then `Data`..., its fields | `Log`s, then `Error`, or `End` and `Data`..., its reply |
+//! | `End`, when the client asks for the next thing | `End` |
 //! | `Request` of an upload, `Data`..., `End` | as above; may come before the upload's end |
 //!
 //! Closing the connection withdraws what was asked.
@@ -16,7 +18,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The version that this binary speaks best.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 1 + super::AHEAD;
 /// The oldest version that it still serves.
 pub const OLDEST: u32 = 1;
 /// The longest unit, in bytes; a message of the worker protocol has 64 MiB at most.
@@ -200,7 +202,12 @@ impl Unit {
 }
 
 fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
+    let mut value = serde_json::to_value(value).unwrap_or_default();
+    if cfg!(feature = "next-protocol") {
+        // As later versions will: with something that this one must overlook.
+        value["later"] = true.into();
+    }
+    value.to_string().into_bytes()
 }
 
 fn from_json<'a, T: Deserialize<'a>>(kind: &'static str, payload: &'a [u8]) -> Result<T, BadUnit> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use crate::domain::{BuilderName, BuilderSpec, Feature, Slots, System};
+use crate::domain::{BuilderName, BuilderSpec, Feature, Label, Slots, System};
 
 /// Builders that one command may name.
 const MOST: usize = 10_000;
@@ -30,7 +30,7 @@ pub struct Values {
     mandatory: BTreeSet<Feature>,
     slots: Option<Slots>,
     speed_factor: Option<f64>,
-    labels: BTreeSet<String>,
+    labels: BTreeSet<Label>,
 }
 
 impl Values {
@@ -94,11 +94,8 @@ impl Row {
             let bad: String = bad.escape_debug().take(100).collect();
             return Err(format!("`host_key` is '{bad}'; it must be a type and a key, as in a .pub file"));
         }
-        let label =
-            |label: &&String| label.is_empty() || label.len() > 128 || label.contains(char::is_control);
-        if let Some(bad) = labels.iter().find(label) {
-            return Err(format!("`labels` holds {:?}", bad.chars().take(100).collect::<String>()));
-        }
+        let labels: Result<_, _> = labels.iter().map(|label| Label::parse(label)).collect();
+        let labels = labels.map_err(|error| format!("`labels`: {error}"))?;
         let values = Values { systems, features, mandatory, slots, speed_factor, labels };
         Ok(Listed { name, uri, host_key, values })
     }

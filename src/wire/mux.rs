@@ -1,7 +1,7 @@
 //! What a client says to an ssh master at its control socket, and what the master answers.
 //!
 //! OpenSSH's `PROTOCOL.mux`, version 4: packets of a length and big-endian fields. Here are the few that are needed:
-//! a session that runs a command, and a forward from a Unix socket here to one there. Speaking to the master itself
+//! a session that runs a command, and a stream to a Unix socket there. Speaking to the master itself
 //! instead of through another `ssh` has one great merit: a master that is gone is an error, while `ssh` would silently
 //! open a connection of its own.
 
@@ -11,7 +11,7 @@ pub const LONGEST_ANSWER: usize = 16 << 10;
 const VERSION: u32 = 4;
 const HELLO: u32 = 1;
 const NEW_SESSION: u32 = 0x1000_0002;
-const OPEN_FORWARD: u32 = 0x1000_0006;
+const NEW_STDIO_FORWARD: u32 = 0x1000_0008;
 const OK: u32 = 0x8000_0001;
 const PERMISSION_DENIED: u32 = 0x8000_0002;
 const FAILURE: u32 = 0x8000_0003;
@@ -19,7 +19,6 @@ const EXIT_MESSAGE: u32 = 0x8000_0004;
 const SESSION_OPENED: u32 = 0x8000_0006;
 const TTY_FAILED: u32 = 0x8000_0008;
 
-const LOCAL_FORWARD: u32 = 1;
 /// Stands for a port where a path is meant.
 const UNIX_SOCKET: u32 = -2_i32 as u32;
 const NO_ESCAPE: u32 = u32::MAX;
@@ -34,12 +33,10 @@ pub enum Ask<'a> {
         /// For the login shell over there.
         command: &'a str,
     },
-    /// Listen at a Unix socket here, and connect whoever comes to one there.
-    Forward {
-        /// Here.
-        listen: &'a str,
-        /// There.
-        connect: &'a str,
+    /// Connect to a Unix socket there. Two descriptors follow: where its input comes from, and where its output goes.
+    Stream {
+        /// Its path.
+        socket: &'a str,
     },
 }
 
@@ -50,7 +47,7 @@ pub enum Answer {
     Hello(u32),
     /// Done.
     Ok,
-    /// The session runs.
+    /// The session runs, or the stream is connected.
     SessionOpened,
     /// The session's command ended, with this code.
     Exited(u32),
@@ -80,12 +77,20 @@ pub fn request(ask: Ask<'_>) -> Vec<u8> {
             // No terminal, no X11, no agent, no subsystem.
             fields.number(0).number(0).number(0).number(0).number(NO_ESCAPE).text("").text(command)
         }),
-        Ask::Forward { listen, connect } => packet(|fields| {
-            let fields = fields.number(OPEN_FORWARD).number(REQUEST).number(LOCAL_FORWARD);
-            fields.text(listen).number(UNIX_SOCKET).text(connect).number(UNIX_SOCKET)
+        Ask::Stream { socket } => packet(|fields| {
+            fields.number(NEW_STDIO_FORWARD).number(REQUEST).text("").text(socket).number(UNIX_SOCKET)
         }),
     });
     bytes
+}
+
+/// Whether a master of this version, in the words of `ssh -V`, understands [`Ask::Stream`]. Before 9.4 it took the path for
+/// a host's name.
+pub fn can_stream(version: &str) -> bool {
+    let numbers = version.trim_start().strip_prefix("OpenSSH_").unwrap_or_default();
+    let mut numbers =
+        numbers.split(|c: char| !c.is_ascii_digit()).map_while(|digits| digits.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(9), Some(4))
 }
 
 /// How many bytes follow the four that are given.
@@ -159,10 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn a_forward_names_both_sockets() {
-        let bytes = request(Ask::Forward { listen: "/a", connect: "/b" });
-        let expected = "0000000800000001000000040000002010000006000000010000000100000002\
-             2f61fffffffe000000022f62fffffffe";
+    fn a_stream_names_the_socket() {
+        let bytes = request(Ask::Stream { socket: "/b" });
+        let expected = "00000008000000010000000400000016100000080000000100000000000000022f62fffffffe";
         assert_eq!(hex(&bytes), expected);
     }
 
@@ -177,6 +181,18 @@ mod tests {
         check(Fields::default().number(0x8000_0003).number(1).number(9), Err(BadAnswer::Short));
         check(Fields::default(), Err(BadAnswer::Short));
         assert_eq!(length([1, 0, 0, 0]), Err(BadAnswer::Long(1 << 24)));
+    }
+
+    #[test]
+    fn streams_to_sockets_take_openssh_9_4() {
+        for version in ["OpenSSH_9.4p1, OpenSSL 3", "OpenSSH_10.0p2 Debian-7\n", "OpenSSH_9.10"] {
+            assert!(can_stream(version), "{version}");
+        }
+        for version in
+            ["OpenSSH_9.2p1 Debian-2, OpenSSL 3.0.22", "OpenSSH_8.9", "OpenSSH_", "Sun_SSH_9.9", ""]
+        {
+            assert!(!can_stream(version), "{version}");
+        }
     }
 
     fn hex(bytes: &[u8]) -> String {

@@ -16,6 +16,8 @@ pub struct Notice {
     pub nix_version: String,
     /// How long to wait for a coordinator that is gone.
     pub reconnect_timeout_ms: u64,
+    /// Who stopped the coordinator for good: nobody need wait for another one.
+    pub stopped_by: Option<String>,
 }
 
 impl Default for Notice {
@@ -25,6 +27,7 @@ impl Default for Notice {
             protocol_minor: 35,
             nix_version: concat!("muster ", env!("CARGO_PKG_VERSION")).to_owned(),
             reconnect_timeout_ms: 600_000,
+            stopped_by: None,
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct Report {
     pub features: Option<BTreeSet<Feature>>,
     /// The login's user.
     pub user: Option<String>,
+    /// Where the login's own PATH finds `nix-daemon`; absolute. Stock Nix looks nowhere else.
+    pub on_path: Option<String>,
     /// Where `nix-daemon` is; absolute.
     pub nix_daemon: Option<String>,
     /// The daemon's socket, where it is there and may be opened; absolute.
@@ -146,6 +148,7 @@ impl Report {
             "os" => machine.os = text(),
             "machine" => machine.machine = text(),
             "user" => self.user = text(),
+            "on-path" => self.on_path = path(),
             "nix-daemon" => self.nix_daemon = path(),
             "socket" => self.socket = path(),
             "nix-version" => self.nix_version = value.rsplit(' ').next().map(clip),

@@ -6,6 +6,7 @@ printf '\n%s begin\n' "$mark"
   say() { [ -z "$2" ] || printf '%s %s\n' "$1" "$2"; }
   first() { head -n 1 | cut -c 1-4000; }
 
+  say on-path "$(command -v nix-daemon)"
   nix_dirs=/nix/var/nix/profiles/default/bin:/run/current-system/sw/bin:$HOME/.nix-profile/bin
   nix_dirs=$nix_dirs:$HOME/.local/state/nix/profile/bin:/etc/profiles/per-user/$(id -un)/bin
   PATH=$PATH:$nix_dirs:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin

@@ -82,6 +82,8 @@ pub struct Stage {
     pub faults: Faults,
     builders: Vec<Builder>,
     coordinator: Option<Child>,
+    /// The program of coordinators to come, and of the `connect`s that their lines name.
+    pub program: PathBuf,
     /// The nix-daemon that clients speak to, where they do not open their store themselves.
     daemon: Option<Client>,
     /// Coordinators and clients so far.
@@ -116,15 +118,32 @@ impl Stage {
         let lines = format!("builders = @{}\n", stage.machines_file().display());
         fs::write(daemon_conf.join("nix.conf"), NIX_CONF.replace("BUSYBOX", busybox()) + &lines)
             .expect("room");
-        let mut command = stage.command("nix-daemon");
-        command.env("NIX_CONF_DIR", daemon_conf);
-        stage.daemon = Some(Client::start(command, stage.path("daemon.log")));
-        let socket = Path::new("/nix/var/nix/daemon-socket/socket");
-        wait_until("the nix-daemon listens", PATIENCE, || socket.exists());
+        stage.start_daemon();
         fs::write(stage.path("muster.toml"), stage.config("")).expect("room");
         fs::set_permissions(&stage.dir, fs::Permissions::from_mode(0o755)).expect("ours");
         stage.start_coordinator();
         Some(stage)
+    }
+
+    /// Starts the nix-daemon of [`Stage::behind_daemon`].
+    pub fn start_daemon(&mut self) {
+        let socket = Path::new("/nix/var/nix/daemon-socket/socket");
+        // One of before is no sign of life.
+        let _ = fs::remove_file(socket);
+        let mut command = self.command("nix-daemon");
+        command.env("NIX_CONF_DIR", self.path("daemon"));
+        self.daemon = Some(Client::start(command, self.path("daemon.log")));
+        wait_until("the nix-daemon listens", PATIENCE, || socket.exists());
+    }
+
+    /// Kills it with all its workers but those that build for a client: these outlive it, as they do under systemd.
+    pub fn kill_daemon(&mut self) {
+        let daemon = self.daemon.take().expect("a nix-daemon runs");
+        let builds = |worker: &proc::Process| {
+            proc::children(worker.pid).iter().any(|child| child.line().contains("build-remote"))
+        };
+        let idle = proc::children(daemon.pid()).into_iter().filter(|worker| !builds(worker));
+        idle.for_each(|worker| proc::signal(worker.pid, Signal::KILL));
     }
 
     /// Everything is there, but nobody runs. `config` is added to the coordinator's configuration.
@@ -138,7 +157,8 @@ impl Stage {
         fs::create_dir(dir.join("nix")).expect("room");
         fs::write(dir.join("nix/nix.conf"), NIX_CONF.replace("BUSYBOX", busybox())).expect("room");
         let (builders, (coordinator, count)) = (builders.to_vec(), Default::default());
-        let stage = Self { dir, faults, builders, coordinator, daemon: None, count };
+        let program = PathBuf::from(MUSTER);
+        let stage = Self { dir, faults, builders, coordinator, program, daemon: None, count };
         fs::write(stage.path("muster.toml"), stage.config(config)).expect("room");
         stage.make_client_store();
         Some(stage)
@@ -182,9 +202,14 @@ impl Stage {
             .collect()
     }
 
+    /// Whether clients speak to a nix-daemon, be it that it is away.
+    fn has_daemon(&self) -> bool {
+        self.path("daemon").exists()
+    }
+
     /// The store that clients build in.
     pub fn client_store(&self) -> String {
-        if self.daemon.is_some() {
+        if self.has_daemon() {
             return "daemon".to_owned();
         }
         format!("local?root={}", self.path("client").display())
@@ -208,7 +233,12 @@ impl Stage {
     }
 
     pub fn muster(&self, words: &[&str]) -> Command {
-        let mut command = self.command(MUSTER);
+        self.muster_by(Path::new(MUSTER), words)
+    }
+
+    /// The same with another program.
+    pub fn muster_by(&self, program: &Path, words: &[&str]) -> Command {
+        let mut command = self.command(program.to_str().expect("text"));
         command.args(words).arg("--config").arg(self.path("muster.toml"));
         command.arg("--runtime-dir").arg(self.path("run")).arg("--state-dir").arg(self.path("state"));
         command
@@ -241,7 +271,7 @@ impl Stage {
     pub fn launch_coordinator(&mut self) {
         assert!(self.coordinator.is_none(), "one at a time");
         let log = File::options().append(true).create(true).open(self.path("coordinator.log")).expect("room");
-        let mut command = self.muster(&["--log", "muster=debug", "coordinator"]);
+        let mut command = self.muster_by(&self.program, &["--log", "muster=debug", "coordinator"]);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file")).stderr(log).process_group(0);
         self.coordinator = Some(command.spawn().expect("the coordinator starts"));
     }
@@ -262,6 +292,17 @@ impl Stage {
         child.wait().expect("our child");
     }
 
+    /// Has it read its configuration again, with `change` made to the file; waits until it has said `words` once more.
+    pub fn reload(&self, change: impl FnOnce(String) -> String, words: &str) {
+        let file = self.path("muster.toml");
+        let text = fs::read_to_string(&file).expect("written before");
+        fs::write(file, change(text)).expect("room");
+        let said = || self.coordinator_log().matches(words).count();
+        let before = said();
+        proc::signal(self.coordinator_pid(), Signal::HUP);
+        wait_until(&format!("the coordinator says '{words}'"), PATIENCE, || said() > before);
+    }
+
     /// Asks it to end by `signal`; gives its exit code and how long that took.
     pub fn stop_coordinator(&mut self, signal: Signal) -> (Option<i32>, Duration) {
         let mut child = self.coordinator.take().expect("a coordinator runs");
@@ -269,6 +310,12 @@ impl Stage {
         proc::signal(i32::try_from(child.id()).expect("a process id"), signal);
         let status = wait_for("the coordinator ends", PATIENCE, || child.try_wait().expect("our child"));
         (status.code(), began.elapsed())
+    }
+
+    /// Waits until it has ended by itself; gives its exit code.
+    pub fn coordinator_ended(&mut self) -> Option<i32> {
+        let mut child = self.coordinator.take().expect("a coordinator ran");
+        wait_for("the coordinator ends", PATIENCE, || child.try_wait().expect("our child")).code()
     }
 
     pub fn machines_file(&self) -> PathBuf {
@@ -338,7 +385,7 @@ impl Stage {
         fs::write(&file, expr::all(&self.mark(), drvs)).expect("room");
         let mut command = self.nix(&["build", "-L", "--no-link", "-j0", "--store", store]);
         command.args(["--builders", builders]).args(more).arg("-f").arg(file);
-        if self.daemon.is_some() {
+        if self.has_daemon() {
             std::os::unix::fs::chown(self.path("home"), Some(NOBODY), Some(NOBODY)).expect("we are root");
             command.uid(NOBODY).gid(NOBODY);
         }
@@ -352,8 +399,7 @@ impl Stage {
 
     /// Where `store` (a builder's name, or `client`) has the output of a derivation of that name.
     pub fn output(&self, store: &str, name: &str) -> Option<PathBuf> {
-        let root =
-            if store == "client" && self.daemon.is_some() { PathBuf::from("/") } else { self.path(store) };
+        let root = if store == "client" && self.has_daemon() { PathBuf::from("/") } else { self.path(store) };
         let entries = fs::read_dir(root.join("nix/store")).ok()?;
         let mut found = entries.filter_map(|entry| Some(entry.ok()?.path()));
         found.find(|path| {

@@ -3,6 +3,7 @@
 nodes     what a scenario declares, and what each machine gets
 keys      ssh keys, made fresh for each run
 files     the files that make a Debian root file system one particular machine
+tailnet   the files and programs of machines that are in one
 network   the bridge, the cables, their faults
 delay     a program: a slow line between two taps
 cgroup    CPU seconds and limits per machine

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Mapping
 
-from . import cgroup, files, keys
+from . import cgroup, files, keys, tailnet
 from .log import Log
 from .machine import Machine
 from .network import Network
@@ -33,8 +33,9 @@ class Driver:
         self._keys = SCRATCH / "keys"
         names = [f"host-{node.name}" for node in self.nodes] + [f"user-{node.name}" for node in self.nodes if node.is_coordinator]
         keys.make(self._root(self.nodes[0]), self._keys, names)
+        tailnet.make_certificates(self.nodes, self._keys)
         shown = [(muster, MUSTER_INSIDE)] if muster.exists() else []
-        self.machines = {node.name: self._machine(node, shown) for node in self.nodes}
+        self.machines = {node.name: self._machine(node, shown + tailnet.programs(node)) for node in self.nodes}
 
     def _root(self, node: Node) -> Path:
         root = (ROOTS / node.nix).resolve()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, Sequence
 
+from . import tailnet
 from .nodes import FORCED, Node
 
 BASE_CONF = Path(__file__).resolve().parent.parent / "nix.conf"
@@ -48,6 +49,10 @@ def of(node: Node, everybody: Sequence[Node], root: Path, keys: Path) -> Iterato
         yield from client(node, everybody, keys)
     if not node.nix_on_path:
         yield File("/etc/lab/nix-off-path", "")
+    if node.kvm:
+        yield File("/etc/lab/kvm", "")
+    for path, text in tailnet.files(node, everybody, keys):
+        yield File(path, text, 0o600)
     for path, text in node.files.items():
         yield File(path, text, 0o600 if "/.ssh/" in path else 0o644)
 
@@ -56,6 +61,9 @@ def names(node: Node, everybody: Sequence[Node]) -> Iterator[File]:
     hosts = [f"{other.address} {other.name}\n{other.address6} {other.name}-6\n" for other in everybody]
     yield File("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n" + "".join(hosts))
     yield File("/etc/hostname", node.name + "\n")
+    # For commands that people are told to type.
+    yield File("/usr/local/bin/systemctl", '#!/bin/sh\nexec /run/lab/service "$@"\n', 0o755)
+    yield File("/usr/local/bin/sudo", '#!/bin/sh\nexec "$@"\n', 0o755)
     yield File("/etc/machine-id", hashlib.md5(node.name.encode()).hexdigest() + "\n")
 
 

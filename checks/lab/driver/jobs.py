@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Literal
 
-from . import cgroup
+from . import cgroup, tailnet
 from .driver import REPOSITORY
 from .plan import Job, load
 
@@ -46,6 +46,7 @@ def run_all(jobs: list[Job], options: Options, missing: Callable[[str], str | No
 
 def run(job: Job, options: Options, missing: Callable[[str], str | None]) -> Outcome:
     lacks = [reason for need in getattr(load(job.scenario), "needs", ()) if (reason := missing(need))]
+    lacks += tailnet.lacking(load(job.scenario).nodes)
     if lacks:
         print(f"skipped  {job}: {'; '.join(lacks)}", flush=True)
         return "skipped"

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Mapping
 
+# What every scenario can run over, unless its nodes say otherwise.
 ACCESS = ("ssh", "stdio-only")
 
 # How a key that is locked to one program is written, by access.
-FORCED = {"stdio-only": 'restrict,command="nix-daemon --stdio" '}
+FORCED = {
+    "stdio-only": 'restrict,command="nix-daemon --stdio" ',
+    "serve-only": 'restrict,command="nix-store --serve --write" ',
+}
 
 
 @dataclass(frozen=True)
@@ -17,8 +21,9 @@ class Node:
 
     name: str
     number: int
-    # A coordinator has keys and known hosts; a builder has the user `remotebuild`, as nix.dev's tutorial makes it.
-    role: Literal["coordinator", "builder", "both"] = "builder"
+    # A coordinator has keys and known hosts; a builder has the user `remotebuild`, as nix.dev's tutorial makes it. The
+    # control server of a tailnet (headscale) is neither.
+    role: Literal["coordinator", "builder", "both", "control"] = "builder"
     # The version of Nix; none: what the run says for this role.
     nix: str = ""
     # What the coordinators' key may do here; none: what the run says.
@@ -37,18 +42,26 @@ class Node:
     port: int = 22
     banner: str = ""
     noise: str = ""
+    # Whether tailscaled runs here. The node is in no tailnet before it joins.
+    tailscale: bool = False
     # False: Nix is where a multi-user installation puts it, which is not on the PATH of ssh's commands.
     nix_on_path: bool = True
+    # Whether it has /dev/kvm, as far as the machine outside has it.
+    kvm: bool = False
     # Further files: path -> text.
     files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_coordinator(self) -> bool:
-        return self.role != "builder"
+        return self.role in ("coordinator", "both")
 
     @property
     def is_builder(self) -> bool:
-        return self.role != "coordinator"
+        return self.role in ("builder", "both")
+
+    @property
+    def is_control(self) -> bool:
+        return self.role == "control"
 
     @property
     def address(self) -> str:
@@ -87,6 +100,6 @@ def parsed(name: str, number: int, spec: Mapping[str, Any], versions: Versions) 
     chosen = dict(spec)
     chosen["nix"] = spec.get("nix") or (versions.builder if spec.get("role", "builder") == "builder" else versions.coordinator)
     chosen["access"] = spec.get("access") or versions.access
-    if chosen["access"] not in ACCESS:
-        raise ValueError(f"node {name}: access is one of {', '.join(ACCESS)}, not {chosen['access']!r}")
+    if chosen["access"] not in ("ssh", *FORCED):
+        raise ValueError(f"node {name}: access is one of ssh, {', '.join(FORCED)}, not {chosen['access']!r}")
     return Node(name=name, number=number, **chosen)

@@ -34,7 +34,7 @@ def load(name: str) -> ModuleType:
 
 def all_scenarios() -> list[str]:
     """All there are, found by listing the folder."""
-    return sorted(path.stem for path in SCENARIOS.glob("*.py") if path.stem != "lib")
+    return sorted(path.stem for path in SCENARIOS.glob("*.py") if path.stem.split("_")[0] != "lib")
 
 
 def available_versions() -> list[str]:

@@ -143,11 +143,11 @@ class Shell:
 
     def wait_for_unit(self, unit: str, timeout: float = 60) -> None:
         """The lab's services go by systemd's names for them; everything else is up when the machine is."""
-        if unit.split(".")[0] in ("ssh", "sshd", "nix-daemon"):
+        if unit.split(".")[0] in ("ssh", "sshd", "nix-daemon", "headscale", "tailscaled"):
             self.wait_until_succeeds(f"/run/lab/service is-active {unit}", timeout)
 
     def systemctl(self, command: str) -> tuple[int, str]:
-        """start, stop, restart and is-active, for sshd and nix-daemon."""
+        """start, stop, restart and is-active, for sshd, nix-daemon, headscale and tailscaled."""
         self._log.say(f"{self.name}: systemctl {command}")
         return self.execute(f"/run/lab/service {command}")
 

@@ -205,6 +205,7 @@ pub mod tests {
             age_ms: 0,
             requests: 1,
             lost,
+            labels: Default::default(),
         };
         let builds = builds.iter().map(row).collect();
         Snapshot { schema: 1, builders: Vec::new(), builds, totals: Totals::default() }

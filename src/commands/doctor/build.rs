@@ -40,7 +40,7 @@ pub async fn build_on_each(config: &Config, around: &Around, targets: &[Target],
 }
 
 async fn trials(config: &Config, around: &Around) -> Result<(Vec<crate::domain::StorePath>, f64), String> {
-    let status = control::status(&config.control.socket, around.patience.connect).await;
+    let status = control::status(&config.control.socket, around.terms.patience.connect).await;
     let status = status.map_err(|error| format!("the coordinator does not answer: {error}"))?;
     let wanted = wanted(&status);
     if wanted.is_empty() {
@@ -64,7 +64,7 @@ fn reached(config: &Config, around: &Around, target: &Target) -> Transport {
         BuilderUri::Process { root, program } => transport::of_process(config, root, program.as_deref()),
         BuilderUri::Ssh(uri) => {
             let sockets = Arc::clone(&around.sockets);
-            let host = Host::new(uri.clone(), sockets, around.patience, around.tracker.clone());
+            let host = Host::new(uri.clone(), sockets, around.terms.clone(), around.tracker.clone());
             host.use_program(target.program.as_deref());
             Transport::Ssh(host, Lane::Control)
         }

@@ -14,6 +14,8 @@ pub struct Target {
     pub name: String,
     /// What is known of it.
     pub builder: Builder,
+    /// Whether a machines line of Nix's names it.
+    pub has_line: bool,
     /// Where its nix-daemon was found.
     pub program: Option<String>,
 }
@@ -22,8 +24,10 @@ pub struct Target {
 pub fn targets(words: &[String], config: &Config, source: &MachinesSource) -> Result<Vec<Target>, Failure> {
     let known = known(config, source);
     if words.is_empty() {
-        let target =
-            |builder: Builder| Target { name: builder.spec.name.to_string(), builder, program: None };
+        let target = |(builder, has_line): (Builder, bool)| {
+            let name = builder.spec.name.to_string();
+            Target { name, builder, has_line, program: None }
+        };
         return Ok(known.into_iter().map(target).collect());
     }
     let mut seen = BTreeSet::new();
@@ -32,22 +36,19 @@ pub fn targets(words: &[String], config: &Config, source: &MachinesSource) -> Re
 }
 
 /// The configuration's, and those of machines lines where they are a source.
-fn known(config: &Config, source: &MachinesSource) -> Vec<Builder> {
-    let mut known = config.builders.clone();
-    if source.adopt {
-        known.extend(look(source).adopted);
-    }
-    known
+fn known(config: &Config, source: &MachinesSource) -> Vec<(Builder, bool)> {
+    let named = config.builders.iter().cloned().map(|builder| (builder, false));
+    let adopted = if source.adopt { look(source).adopted } else { Vec::new() };
+    named.chain(adopted.into_iter().map(|builder| (builder, true))).collect()
 }
 
-fn target(word: &str, known: &[Builder]) -> Result<Target, Failure> {
-    let named =
-        known.iter().find(|builder| builder.spec.name.as_str() == word || builder.uri.to_string() == word);
-    let builder = match named {
-        Some(builder) => builder.clone(),
-        None => of_uri(word)?,
+fn target(word: &str, known: &[(Builder, bool)]) -> Result<Target, Failure> {
+    let is_it = |builder: &Builder| builder.spec.name.as_str() == word || builder.uri.to_string() == word;
+    let (builder, has_line) = match known.iter().find(|(builder, _)| is_it(builder)) {
+        Some(known) => known.clone(),
+        None => (of_uri(word)?, false),
     };
-    Ok(Target { name: word.to_owned(), builder, program: None })
+    Ok(Target { name: word.to_owned(), builder, has_line, program: None })
 }
 
 /// A builder of which nothing is said but how it is reached.

@@ -33,7 +33,7 @@ async fn show(
     let mut screen = Screen::new(args.json);
     loop {
         let asked = tokio::select! {
-            asked = reach(control) => asked,
+            asked = reach(control) => asked.map(|(snapshot, _)| snapshot),
             () = stop.cancelled() => return Err(Failure::Interrupted),
         };
         let picture = picture(args, environment, control, asked)?;

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use super::{BadBuilderUri, Encoded, absolute, clip, decode};
-use crate::domain::HostKey;
+use crate::domain::{Admission, HostKey};
 
 /// Of a parameter that there is not.
 const UNKNOWN: &str = "is not understood: ssh-key, base64-ssh-public-host-key, remote-program, remote-store and \
@@ -32,6 +32,8 @@ pub struct SshUri {
     pub remote_store: Option<String>,
     /// Whether ssh compresses.
     pub compress: bool,
+    /// What the policy of the tailnet that it was found in must say to let us in. No URI says it.
+    pub admission: Option<Admission>,
 }
 
 /// How the user wrote it. It is asked by worker protocol in any case.
@@ -83,6 +85,7 @@ impl SshUri {
             remote_program: Vec::new(),
             remote_store: None,
             compress: false,
+            admission: None,
         })
     }
 
@@ -130,7 +133,7 @@ fn port_number(port: &str) -> Option<u16> {
 }
 
 /// The words go to ssh as arguments of their own, and from there into the user's `Match exec` and `ProxyCommand`.
-fn user_name(user: &str) -> Result<String, &'static str> {
+pub(in crate::config) fn user_name(user: &str) -> Result<String, &'static str> {
     word(user, b"._-+@", "is no user's name: letters, digits and . _ - + @ are allowed, no dash first")
 }
 

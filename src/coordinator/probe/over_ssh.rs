@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::merge::{self, Itself};
-use crate::config::{SshScheme, SshUri};
-use crate::coordinator::reach::Reach;
+use crate::config::{Attach, SshUri};
+use crate::coordinator::reach::{Learned, Reach};
 use crate::domain::{Capabilities, Trust};
 use crate::edge::pool::{CheckoutError, Lease};
 use crate::edge::ssh::{Daemon, Host, Lane};
@@ -24,14 +24,20 @@ type Looked = Result<Report, NoReport>;
 pub(super) async fn capabilities(
     reach: &Reach,
     host: &Host,
+    attach: Attach,
     limit: Duration,
 ) -> Result<Capabilities, String> {
     let looked = look(host).await?;
     let report = looked.clone().unwrap_or_default();
     not_ourselves(&report, &machine::ids())?;
-    let opened = daemon(reach, host, &report, limit).await;
-    let mut daemon = opened.map_err(|error| no_daemon(host.uri(), &looked, &error))?;
-    trusted(daemon.trust(), &report, host.uri())?;
+    let mut daemon = match daemon(reach, host, &report, limit).await {
+        Ok(daemon) => daemon,
+        Err(error) => return Err(no_daemon(reach, host, &looked, &error).await),
+    };
+    if attach == Attach::Endpoint {
+        trusted(daemon.trust(), &report, host.uri())?;
+    }
+    learn(reach, host, attach, &report).await;
     if !report.noise.is_empty() {
         let (builder, noise) = (reach.name(), &report.noise);
         tracing::warn!(%builder, "its login prints {noise:?}; harmless only as long as its daemon's socket can be reached");
@@ -39,10 +45,13 @@ pub(super) async fn capabilities(
     let began = clock::now();
     daemon.query_valid_paths(&[], false).await.map_err(|error| error.to_string())?;
     let rtt = began.elapsed();
+    reach.answered_after(rtt);
     let itself = who_are_you(&mut daemon).await;
     let version = daemon.daemon_version().map(str::to_owned).or_else(|| report.nix_version.clone());
     let measured = merge::measured(&report, itself, rtt, clock::unix_seconds());
-    merge::capabilities(&reach.spec, measured, daemon.trust(), version)
+    let found = merge::capabilities(&reach.spec, measured, daemon.trust(), version);
+    // Whom a daemon does not trust, it may not tell what it is: then that is the first thing to mend.
+    found.or_else(|error| trusted(daemon.trust(), &report, host.uri()).and(Err(error)))
 }
 
 /// Runs the script.
@@ -76,7 +85,9 @@ async fn daemon(
         return Ok(daemon);
     }
     let chosen = !host.uri().remote_program.is_empty() || host.uri().remote_store.is_some();
-    if let Some(path) = report.socket.as_ref().filter(|_| !chosen) {
+    if let Some(path) = report.socket.as_ref().filter(|_| !chosen)
+        && host.can_stream().await
+    {
         host.use_socket(path);
         match timeout(limit / 3, pool.checkout()).await {
             Ok(Ok(daemon)) => return Ok(daemon),
@@ -90,17 +101,31 @@ async fn daemon(
     pool.checkout().await
 }
 
-/// Why nobody answers as a daemon, with what is known about it.
-fn no_daemon(uri: &SshUri, looked: &Looked, error: &CheckoutError) -> String {
+/// What a line of its own needs, where stock Nix reaches it by itself.
+async fn learn(reach: &Reach, host: &Host, attach: Attach, report: &Report) {
+    let mut learned = Learned::default();
+    if attach == Attach::Direct {
+        learned.host_key = host.host_key().await;
+        learned.program = report.nix_daemon.clone().filter(|_| report.on_path.is_none());
+    }
+    reach.learn(learned);
+}
+
+/// Why nobody answers as a daemon. A machine for the older protocol is stock Nix's.
+async fn no_daemon(reach: &Reach, host: &Host, looked: &Looked, error: &CheckoutError) -> String {
     let CheckoutError::Handshake { .. } = error else { return error.to_string() };
-    let serve = match uri.scheme {
-        SshScheme::SshNg => "",
-        SshScheme::Bare | SshScheme::Ssh => {
-            "; where only `nix-store --serve` is allowed, leave this builder to Nix itself"
-        }
-    };
+    if host.may_serve() && host.serves().await {
+        reach.learn(Learned { serves_only: true, ..Learned::default() });
+        return "only `nix-store --serve` answers there, and muster speaks the worker protocol alone: it is left to \
+                Nix itself, with a machines line of its own"
+            .to_owned();
+    }
+    why_not(host.uri(), looked, error)
+}
+
+fn why_not(uri: &SshUri, looked: &Looked, error: &CheckoutError) -> String {
     match looked {
-        Err(why) => format!("no nix-daemon answers: {error}; and {why}{serve}"),
+        Err(why) => format!("no nix-daemon answers: {error}; and {why}"),
         Ok(report) if report.nix_daemon.is_none() && uri.remote_program.is_empty() => {
             "there is no nix-daemon: neither on PATH nor where Nix is installed; install Nix there, or name the \
              program with ?remote-program="
@@ -111,7 +136,7 @@ fn no_daemon(uri: &SshUri, looked: &Looked, error: &CheckoutError) -> String {
              nothing",
             report.noise
         ),
-        Ok(_) => format!("no nix-daemon answers: {error}{serve}"),
+        Ok(_) => format!("no nix-daemon answers: {error}"),
     }
 }
 

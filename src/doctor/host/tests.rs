@@ -60,7 +60,7 @@ fn well() -> Facts {
 
 fn examine(uri_text: &str, wanted: &str, facts: &Facts) -> Vec<Check> {
     let wanted = features(wanted);
-    checks(Patient { name: "b1", uri: &uri(uri_text), wanted: Some(&wanted) }, facts)
+    checks(Patient { name: "b1", uri: &uri(uri_text), wanted: Some(&wanted), has_line: false }, facts)
 }
 
 /// The check of that name must come out so, with a fix that holds `fix`.
@@ -214,6 +214,7 @@ fn reaching_a_machine_has_a_fix_for_each_way_to_fail() {
         (Outcome::Refused, "systemctl enable --now ssh"),
         (Outcome::TimedOut, "ping"),
         (Outcome::Unreachable, "ping"),
+        (Outcome::Penalized, "PerSourcePenaltyExemptList"),
         (Outcome::Closed, "journalctl"),
         (Outcome::NoAgreement, "update"),
         (Outcome::Other, "ssh -v eva@b1 true"),
@@ -226,4 +227,22 @@ fn reaching_a_machine_has_a_fix_for_each_way_to_fail() {
     let facts =
         Facts { settings: Some(Err("Bad owner or permissions on /c".to_owned())), ..Facts::default() };
     check(&facts, "ssh-config", Verdict::Fail, "chmod 600 /c");
+}
+
+#[test]
+fn a_machine_for_the_older_protocol_is_no_fault_where_nix_has_a_line_for_it() {
+    let facts = Facts {
+        report: Some(Err("the script did not run".to_owned())),
+        daemon: Some(Err("it hung up".to_owned())),
+        serve_only: true,
+        ..well()
+    };
+    let worst = |has_line| {
+        let patient = Patient { name: "b1", uri: &uri("ssh://b1"), wanted: None, has_line };
+        checks(patient, &facts).into_iter().max_by_key(|check| check.verdict).expect("checks")
+    };
+    assert_eq!((worst(true).name, worst(true).verdict), ("daemon", Verdict::Warn));
+    assert!(worst(true).found.contains("left to Nix itself"));
+    assert_eq!((worst(false).name, worst(false).verdict), ("daemon", Verdict::Fail));
+    assert!(worst(false).fix.is_some_and(|fix| fix.contains("ssh://b1 ")));
 }

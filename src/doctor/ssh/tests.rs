@@ -30,6 +30,11 @@ fn why_nobody_was_reached_is_told_apart() {
         Outcome::TimedOut,
     );
     check("ssh: connect to host h port 22: No route to host", Outcome::Unreachable);
+    check(
+        "debug1: kex_exchange_identification: banner line 0: Not allowed at this time\n\
+         kex_exchange_identification: Connection closed by remote host",
+        Outcome::Penalized,
+    );
     check("ssh: connect to host h port 22: Network is unreachable", Outcome::Unreachable);
     check(
         "kex_exchange_identification: Connection closed by remote host\nConnection closed by ::1 port 22",
@@ -133,21 +138,6 @@ fn being_in_is_heard_in_old_and_new_words() {
     ] {
         outcome_is(said, Outcome::LoggedIn);
     }
-}
-
-#[test]
-fn the_settings_of_a_host_are_read() {
-    let settings = Settings::parse(
-        "user eva\nhostname 192.0.2.7\nport 2222\nidentityfile ~/.ssh/a\nidentityfile /k b\n\
-         userknownhostsfile /root/.ssh/known_hosts /root/.ssh/known_hosts2\nproxycommand none\nproxyjump gate\n",
-    );
-    assert_eq!((settings.user.as_str(), settings.port), ("eva", 2222));
-    assert_eq!(settings.known_as(), "[192.0.2.7]:2222");
-    assert_eq!(settings.keys, ["~/.ssh/a", "/k b"]);
-    assert_eq!(settings.known_hosts.len(), 2);
-    assert_eq!(settings.proxy.as_deref(), Some("gate"));
-    assert_eq!(Settings::parse("hostname h\nhostkeyalias other\nport 9").known_as(), "other");
-    assert_eq!(Settings::parse("hostname h").known_as(), "h");
 }
 
 proptest! {

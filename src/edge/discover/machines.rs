@@ -3,7 +3,7 @@
 //! Lines of our own are never taken for builders. Those that muster can serve (ssh, to another host) are adopted where
 //! that is wanted; all others are foreign, and are kept word for word wherever ours replace the file that held them.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub struct Ours {
 pub struct Look {
     /// Lines that are builders of ours from now on.
     pub adopted: Vec<Builder>,
+    /// Their lines, word for word.
+    pub adopted_lines: BTreeMap<BuilderName, String>,
     /// All other lines, word for word.
     pub foreign: Vec<String>,
     /// Whether Nix reads our machines file.
@@ -43,6 +45,10 @@ pub struct Look {
     pub reads_machines: bool,
     /// Whether Nix builds on this machine itself.
     pub builds_locally: bool,
+    /// Whether Nix has its builders substitute what they can.
+    pub builders_use_substitutes: bool,
+    /// `max-silent-time` and `timeout`, in seconds; 0 where nothing is limited.
+    pub limits: [u64; 2],
     /// What a person should know of, each with its place.
     pub warnings: Vec<String>,
 }
@@ -79,6 +85,8 @@ pub fn look(source: &MachinesSource) -> Look {
         reads_ours,
         reads_machines: names(&all, &machines.to_string_lossy()),
         builds_locally: all.builds_locally(),
+        builders_use_substitutes: all.builders_use_substitutes(),
+        limits: ["max-silent-time", "timeout"].map(|name| all.number(name)),
         warnings: all.problems.clone(),
         ..Look::default()
     };
@@ -165,7 +173,10 @@ fn sort_out(source: &MachinesSource, setting: &Value, look: &mut Look) {
     for entry in parsed.entries.iter().filter(|entry| !is_ours(entry, &source.ours)) {
         let uri = adoptable(entry).filter(|_| source.adopt);
         match uri.and_then(|uri| Some((uri, name(entry.line.uri.as_str(), &mut names)?))) {
-            Some((uri, name)) => look.adopted.push(builder(entry, uri, name)),
+            Some((uri, name)) => {
+                look.adopted_lines.insert(name.clone(), entry.raw.clone());
+                look.adopted.push(builder(entry, uri, name));
+            }
             None => look.foreign.push(entry.raw.clone()),
         }
     }

@@ -10,14 +10,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::{Around, login};
-use crate::config::{SshScheme, SshUri};
+use crate::config::SshUri;
 use crate::doctor::host::{BadKey, Daemon, Facts};
-use crate::doctor::ssh::{Attempt, Outcome, Settings};
+use crate::doctor::ssh::{Attempt, Outcome, PENALTY, Settings};
 use crate::domain::{Feature, HostKey};
 use crate::edge::channel::Transport;
 use crate::edge::pool::{Lease, Pool};
@@ -27,10 +27,6 @@ use crate::nix::client::Error;
 use crate::nix::ops::BuildMode;
 use crate::nix::refusal;
 use crate::wire::probe::{self, Report};
-
-/// Hello of `nix-store --serve`, and its answer: the words before their versions.
-const SERVE_HELLO: [u64; 2] = [0x390c_9deb, 0x206];
-const SERVE_ANSWER: u64 = 0x5452_eecb;
 
 /// Asks everything. `step` hears what is being asked.
 pub async fn ask(uri: &SshUri, around: &Around, step: impl Fn(&'static str)) -> Facts {
@@ -65,7 +61,7 @@ async fn greets(
     step: &impl Fn(&'static str),
 ) -> bool {
     step("name");
-    let limit = around.patience.connect;
+    let limit = around.terms.patience.connect;
     let found = timeout(limit, lookup_host((settings.hostname.as_str(), settings.port))).await;
     let found: Result<Vec<SocketAddr>, String> = match found {
         Ok(Ok(addresses)) => Ok(addresses.take(8).collect()),
@@ -131,6 +127,7 @@ async fn first_line(stream: TcpStream, address: &SocketAddr) -> Result<String, A
             Outcome::Closed,
             format!("port {port} is open, and whoever listens hangs up at once"),
         )),
+        PENALTY => Err(login::failed(Outcome::Penalized, format!("its ssh server says: {PENALTY}"))),
         line => Err(login::failed(
             Outcome::Refused,
             format!("no ssh server listens at port {port}: it says {line:?}"),
@@ -201,14 +198,15 @@ pub(super) fn known_key(line: &str) -> Option<HostKey> {
 
 /// What only a login can tell.
 async fn inside(uri: &SshUri, around: &Around, facts: &mut Facts, step: &impl Fn(&'static str)) {
-    let host = Host::new(uri.clone(), Arc::clone(&around.sockets), around.patience, around.tracker.clone());
+    let host =
+        Host::new(uri.clone(), Arc::clone(&around.sockets), around.terms.clone(), around.tracker.clone());
     step("shell");
     let before = clock::unix_seconds();
     let report = script(&host, around.probe).await;
     if let Ok(report) = &report {
         facts.clock_ahead = report.clock.map(|there| ahead(there, before, clock::unix_seconds()));
         facts.is_ourselves = is_ourselves(report);
-        facts.on_path = on_path(&host, around.probe).await;
+        facts.on_path = report.on_path.clone();
     }
     let found = report.as_ref().ok().and_then(|report| report.nix_daemon.clone());
     let asked = !uri.remote_program.is_empty() || report.is_err() || found.is_some();
@@ -222,9 +220,8 @@ async fn inside(uri: &SshUri, around: &Around, facts: &mut Facts, step: &impl Fn
         facts.features = answer.as_ref().ok().and_then(|(_, own)| own.clone()).or(facts.features.take());
         facts.daemon = Some(answer.map(|(daemon, _)| daemon));
     }
-    if matches!(facts.daemon, Some(Err(_))) && uri.remote_program.is_empty() && uri.scheme != SshScheme::SshNg
-    {
-        facts.serve_only = timeout(around.probe, serves(&host)).await.unwrap_or(false);
+    if matches!(facts.daemon, Some(Err(_))) && host.may_serve() {
+        facts.serve_only = timeout(around.probe, host.serves()).await.unwrap_or(false);
     }
     host.cut();
 }
@@ -243,17 +240,6 @@ async fn script(host: &Host, limit: Duration) -> Result<Report, String> {
     let mark = machine::unguessable();
     let said = run(host, limit, &probe::script(&mark), &format!("\n{mark} end\n")).await?;
     probe::parse(&mark, &said).map_err(|error| error.to_string())
-}
-
-/// Where the PATH of a command there finds the daemon.
-async fn on_path(host: &Host, limit: Duration) -> Option<String> {
-    const END: &str = "\nthat is all\n";
-    let script = "printf '\\n%s\\n\\nthat is all\\n' \"$(command -v nix-daemon)\"\n";
-    let said = run(host, limit, script, END).await.ok()?;
-    let text = String::from_utf8_lossy(&said).into_owned();
-    let (before, _) = text.rsplit_once(END)?;
-    let last = before.trim_end().lines().next_back()?;
-    last.starts_with('/').then(|| last.chars().take(300).collect())
 }
 
 /// What a script prints there.
@@ -277,7 +263,7 @@ async fn question(
     around: &Around,
 ) -> Result<(Daemon, Option<BTreeSet<Feature>>), String> {
     let pool =
-        Pool::new(transport, around.store_dir.clone(), around.patience.connect, around.tracker.clone());
+        Pool::new(transport, around.store_dir.clone(), around.terms.patience.connect, around.tracker.clone());
     let mut channel = pool.checkout().await.map_err(|error| error.to_string())?;
     let (version, trust) = (channel.daemon_version().map(str::to_owned), channel.trust());
     let own = timeout(around.probe, features(&mut channel)).await.ok().flatten();
@@ -294,16 +280,6 @@ async fn features(channel: &mut Lease) -> Option<BTreeSet<Feature>> {
         Err(_) => None,
     };
     answer.map(|(_, features)| features)
-}
-
-/// Whether the older protocol answers there.
-async fn serves(host: &Host) -> bool {
-    let Ok(mut session) = host.session(Lane::Control, "nix-store --serve").await else { return false };
-    let hello: Vec<u8> = SERVE_HELLO.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let mut answer = [0; 8];
-    session.stdin.write_all(&hello).await.is_ok()
-        && session.stdout.read_exact(&mut answer).await.is_ok()
-        && answer == SERVE_ANSWER.to_le_bytes()
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ fn builders(source: &MachinesSource) -> Builders {
 
 /// The endpoint belongs to root and the coordinator's user; whoever else asks sees it, and may not open it.
 async fn connect(socket: &Path, around: &Around) -> Result<(), String> {
-    match timeout(around.patience.connect, UnixStream::connect(socket)).await {
+    match timeout(around.terms.patience.connect, UnixStream::connect(socket)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::PermissionDenied && files::is_there(socket) => {
             Ok(())
@@ -73,9 +73,9 @@ async fn connect(socket: &Path, around: &Around) -> Result<(), String> {
 }
 
 async fn coordinator(config: &Config, around: &Around) -> Result<String, String> {
-    let mut asked = control::status(&config.control.socket, around.patience.connect).await;
+    let mut asked = control::status(&config.control.socket, around.terms.patience.connect).await;
     if let (Err(_), Some(fallback)) = (&asked, &config.control.fallback) {
-        asked = control::status(fallback, around.patience.connect).await.or(asked);
+        asked = control::status(fallback, around.terms.patience.connect).await.or(asked);
     }
     let status = asked.map_err(|error| error.to_string())?;
     let healthy =
@@ -93,14 +93,39 @@ fn bash() -> Bash {
     }
 }
 
-/// `PATH` of a process whose program is nix-daemon, as far as we may look.
+/// `PATH` of the daemon that serves now, as far as we may look: connections of a former one may outlive it.
 fn daemon_path() -> Option<String> {
     let processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok).map(|entry| entry.path());
-    let mut daemons = processes
-        .filter(|dir| fs::read_to_string(dir.join("comm")).is_ok_and(|name| name.trim() == "nix-daemon"));
-    daemons.find_map(|dir| {
+    let is_daemon =
+        |dir: &Path| fs::read_to_string(dir.join("comm")).is_ok_and(|name| name.trim() == "nix-daemon");
+    let daemons = processes.filter(|dir| is_daemon(dir));
+    let mut daemons: Vec<_> = daemons.filter_map(|dir| Some((stat(&dir)?, dir))).collect();
+    // Those that serve a connection are children of one that listens.
+    daemons.retain(|((_, parent), _)| !is_daemon(&Path::new("/proc").join(parent.to_string())));
+    daemons.sort_by_key(|((started, _), _)| std::cmp::Reverse(*started));
+    daemons.into_iter().find_map(|(_, dir)| {
         let environment = fs::read(dir.join("environ")).ok()?;
         let path = environment.split(|&byte| byte == 0).find_map(|entry| entry.strip_prefix(b"PATH="))?;
         Some(String::from_utf8_lossy(path).into_owned())
     })
+}
+
+/// When a process was started, and its parent (proc_pid_stat(5)).
+fn stat(dir: &Path) -> Option<(u64, u32)> {
+    let text = fs::read_to_string(dir.join("stat")).ok()?;
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    let parent = fields.nth(1)?.parse().ok()?;
+    Some((fields.nth(17)?.parse().ok()?, parent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_a_parent_and_began_some_time() {
+        let (started, parent) = stat(Path::new("/proc/self")).expect("a process");
+        assert_eq!(parent, std::os::unix::process::parent_id());
+        assert!(started > 0);
+    }
 }

@@ -21,14 +21,14 @@ const LONGEST: u64 = 256 << 10;
 
 /// The words that a master would be started with.
 pub(super) fn words(uri: &SshUri, around: &Around, known_hosts: Option<&Path>) -> Vec<String> {
-    command::master(uri, Path::new("none"), known_hosts, around.patience)
+    command::master(uri, Path::new("none"), known_hosts, &around.terms)
 }
 
 /// What ssh's configuration says of the host.
 pub(super) async fn settings(uri: &SshUri, around: &Around) -> Result<Settings, String> {
     let mut ssh = Command::new("ssh");
     ssh.arg("-G").args(words(uri, around, None)).args(command::destination(uri));
-    let output = timeout(around.patience.connect, ssh.stdin(Stdio::null()).kill_on_drop(true).output());
+    let output = timeout(around.terms.patience.connect, ssh.stdin(Stdio::null()).kill_on_drop(true).output());
     let output = output.await.map_err(|_| "`ssh -G` does not come to an end".to_owned())?;
     let output = output.map_err(|error| format!("cannot start ssh: {error}"))?;
     match output.status.success() {
@@ -72,13 +72,13 @@ pub(super) async fn attempt_with(
     };
     let Some(stderr) = child.stderr.take() else { unreachable!("it was asked for") };
     let mut said = String::new();
-    let ended = timeout(around.patience.connect, listen(stderr, &mut said)).await;
+    let ended = timeout(around.terms.patience.connect, listen(stderr, &mut said)).await;
     // Whether it is in or will never be: it has done its part.
     let _ = child.kill().await;
     match ended {
         Ok(()) => Attempt::read(&said),
         Err(_) => {
-            let limit = humantime::format_duration(around.patience.connect);
+            let limit = humantime::format_duration(around.terms.patience.connect);
             Attempt {
                 outcome: Outcome::TimedOut,
                 last: format!("no answer within {limit}"),

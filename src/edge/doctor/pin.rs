@@ -16,6 +16,7 @@ use crate::config::SshUri;
 use crate::doctor::ssh::Settings;
 use crate::domain::HostKey;
 use crate::edge::files;
+use crate::edge::ssh::known;
 
 /// Why a key was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +93,7 @@ pub async fn pin(
         return Err(PinError::Configured(key));
     }
     let Some(file) = known_hosts(&settings, home) else { return Err(PinError::NoFile(key)) };
-    let before = entries(&settings.known_as(), &file, around).await;
+    let before = known::entries(&settings.known_as(), &file).await;
     if before.contains(&key) {
         return Ok(Pinned { file, known_before: true });
     }
@@ -117,7 +118,7 @@ fn known_hosts(settings: &Settings, home: Option<&Path>) -> Option<PathBuf> {
 /// All keys that a server shows to whoever asks.
 async fn scan(settings: &Settings, around: &Around) -> Vec<HostKey> {
     let mut scan = Command::new("ssh-keyscan");
-    let seconds = around.patience.connect.as_secs().max(1).to_string();
+    let seconds = around.terms.patience.connect.as_secs().max(1).to_string();
     scan.args(["-T", &seconds, "-p", &settings.port.to_string(), "--", &settings.hostname]);
     keys_of(scan, around).await
 }
@@ -145,13 +146,6 @@ async fn shown(uri: &SshUri, around: &Around) -> Vec<HostKey> {
     text.lines().filter_map(known_key).collect()
 }
 
-/// What a file knows of that name, hashed or not.
-async fn entries(name: &str, file: &Path, around: &Around) -> Vec<HostKey> {
-    let mut find = Command::new("ssh-keygen");
-    find.args(["-F", name, "-f"]).arg(file);
-    keys_of(find, around).await
-}
-
 async fn keys_of(mut command: Command, around: &Around) -> Vec<HostKey> {
     const LONGEST: u64 = 256 << 10;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
@@ -159,7 +153,7 @@ async fn keys_of(mut command: Command, around: &Around) -> Vec<HostKey> {
     let Some(stdout) = child.stdout.take() else { return Vec::new() };
     let mut said = Vec::new();
     // What came in time is what there is.
-    let _ = timeout(around.patience.connect * 2, stdout.take(LONGEST).read_to_end(&mut said)).await;
+    let _ = timeout(around.terms.patience.connect * 2, stdout.take(LONGEST).read_to_end(&mut said)).await;
     let _ = child.kill().await;
     String::from_utf8_lossy(&said)
         .lines()
@@ -173,7 +167,7 @@ async fn keygen(words: &[&str], around: &Around) {
     keygen.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     if let Ok(mut child) = keygen.spawn() {
         // Where the old entry stays, the checks that follow will say so.
-        let _ = timeout(around.patience.connect, child.wait()).await;
+        let _ = timeout(around.terms.patience.connect, child.wait()).await;
     }
 }
 

@@ -53,7 +53,7 @@ fn store_path(line: &str) -> Option<StorePath> {
 /// How many of these paths a builder's own store has.
 pub async fn holds(transport: Transport, around: &Around, paths: &[StorePath]) -> Result<usize, String> {
     let pool =
-        Pool::new(transport, around.store_dir.clone(), around.patience.connect, around.tracker.clone());
+        Pool::new(transport, around.store_dir.clone(), around.terms.patience.connect, around.tracker.clone());
     let mut daemon = pool.checkout().await.map_err(|error| error.to_string())?;
     let asked = timeout(around.probe, daemon.query_valid_paths(paths, false)).await;
     let valid = asked.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())?;

@@ -4,24 +4,17 @@
 //! here passes a shell: the host comes last and behind `--`, and was refused long ago if it began with a dash.
 
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::Command;
-use tokio::time::timeout;
-
-use super::Patience;
+use super::Terms;
 use crate::config::SshUri;
 
 /// The name under which a pinned host key is looked up.
 const PINNED: &str = "muster-pinned";
-/// Cheap where the processor has instructions for them.
-const FAST: [&str; 2] = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com"];
-/// What `ssh -G` may take; it opens no connection.
-const ASK: Duration = Duration::from_secs(5);
 
-/// A master that listens at `socket`, and trusts `known_hosts` alone where it is given.
-pub fn master(uri: &SshUri, socket: &Path, known_hosts: Option<&Path>, patience: Patience) -> Vec<String> {
+/// A master that listens at `socket`, and trusts `known_hosts` alone where it is given. The destination comes behind.
+pub fn master(uri: &SshUri, socket: &Path, known_hosts: Option<&Path>, terms: &Terms) -> Vec<String> {
+    let patience = terms.patience;
     let mut words: Vec<String> = ["-N", "-T", "-x", "-a"].map(str::to_owned).into();
     let mut option = |name: &str, value: String| words.extend(["-o".to_owned(), format!("{name}={value}")]);
     for (name, value) in ALWAYS {
@@ -42,6 +35,9 @@ pub fn master(uri: &SshUri, socket: &Path, known_hosts: Option<&Path>, patience:
         option("GlobalKnownHostsFile", "/dev/null".to_owned());
         option("KnownHostsCommand", "none".to_owned());
     }
+    words.extend(uri.user.iter().flat_map(|user| ["-l".to_owned(), user.clone()]));
+    words.extend(uri.port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
+    words.extend(terms.options.iter().cloned());
     words
 }
 
@@ -72,12 +68,8 @@ const ALWAYS: &[(&str, &str)] = &[
 ];
 
 /// Where to: the last words.
-pub fn destination(uri: &SshUri) -> Vec<String> {
-    let mut words = Vec::new();
-    words.extend(uri.user.iter().flat_map(|user| ["-l".to_owned(), user.clone()]));
-    words.extend(uri.port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
-    words.extend(["--".to_owned(), uri.host.clone()]);
-    words
+pub fn destination(uri: &SshUri) -> [String; 2] {
+    ["--".to_owned(), uri.host.clone()]
 }
 
 /// The line of a file that knows no other key than the pinned one.
@@ -93,45 +85,6 @@ pub fn daemon(program: &[String], store: Option<&str>) -> String {
         words.extend(["--store".to_owned(), shell_quoted(store)]);
     }
     words.join(" ")
-}
-
-/// The list of ciphers with the fast ones first, where nobody chose another one and the processor is made for them.
-pub async fn ciphers(uri: &SshUri, master: &[String]) -> Option<String> {
-    if !has_aes() {
-        return None;
-    }
-    let default =
-        ask(&["-F".to_owned(), "none".to_owned()], &["--".to_owned(), "localhost".to_owned()]).await?;
-    let chosen = ask(master, &destination(uri)).await?;
-    fast_first(&default, &chosen)
-}
-
-fn fast_first(default: &str, chosen: &str) -> Option<String> {
-    let all: Vec<&str> = default.split(',').collect();
-    let fast: Vec<&str> = FAST.into_iter().filter(|cipher| all.contains(cipher)).collect();
-    if default != chosen || fast.is_empty() {
-        return None;
-    }
-    let others = all.iter().copied().filter(|cipher| !FAST.contains(cipher));
-    Some(fast.iter().copied().chain(others).collect::<Vec<_>>().join(","))
-}
-
-/// The ciphers that `ssh -G` names.
-async fn ask(first: &[String], last: &[String]) -> Option<String> {
-    let mut command = Command::new("ssh");
-    command.arg("-G").args(first).args(last).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let output = timeout(ASK, command.output()).await.ok()?.ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("ciphers ")).map(str::to_owned)
-}
-
-fn has_aes() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("aes");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes");
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    return false;
 }
 
 fn seconds(duration: Duration) -> u64 {
@@ -151,6 +104,7 @@ fn shell_quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Patience;
     use super::*;
     use crate::config::BuilderUri;
 
@@ -163,7 +117,8 @@ mod tests {
 
     fn words(text: &str, known_hosts: Option<&str>) -> Vec<String> {
         let patience = Patience { connect: Duration::from_millis(1500), lost_after: Duration::from_secs(60) };
-        master(&ssh(text), Path::new("/run/m/ssh/m0"), known_hosts.map(Path::new), patience)
+        let terms = Terms { patience, options: ["-o".to_owned(), "ProxyJump=gate".to_owned()].into() };
+        master(&ssh(text), Path::new("/run/m/ssh/m0"), known_hosts.map(Path::new), &terms)
     }
 
     #[test]
@@ -193,9 +148,10 @@ mod tests {
     }
 
     #[test]
-    fn the_host_comes_behind_the_options() {
-        let words = destination(&ssh("eva@[2001:db8::1]:2222"));
-        assert_eq!(words, ["-l", "eva", "-p", "2222", "--", "2001:db8::1"]);
+    fn the_users_own_options_come_behind_ours_and_before_the_host() {
+        let words = words("eva@[2001:db8::1]:2222", None);
+        assert!(words.ends_with(&["-l", "eva", "-p", "2222", "-o", "ProxyJump=gate"].map(str::to_owned)));
+        assert_eq!(destination(&ssh("eva@[2001:db8::1]:2222")), ["--", "2001:db8::1"]);
     }
 
     #[test]
@@ -210,14 +166,5 @@ mod tests {
             Some("local?root=/srv/x&y"),
             "sudo '/opt/my nix/nix-daemon' --stdio --option builders '' --store 'local?root=/srv/x&y'",
         );
-    }
-
-    #[test]
-    fn fast_ciphers_come_first_only_where_nobody_chose() {
-        let default = "chacha20-poly1305@openssh.com,aes128-ctr,aes128-gcm@openssh.com";
-        let first = "aes128-gcm@openssh.com,chacha20-poly1305@openssh.com,aes128-ctr";
-        assert_eq!(fast_first(default, default).as_deref(), Some(first));
-        assert_eq!(fast_first(default, "aes128-ctr"), None);
-        assert_eq!(fast_first("aes128-ctr", "aes128-ctr"), None);
     }
 }

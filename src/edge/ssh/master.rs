@@ -9,20 +9,19 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{ChildStdin, Command};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::dir::SocketDir;
-use super::mux::{self, MuxError};
 use super::trouble::{self, SshError};
-use super::{Patience, command};
+use super::{Terms, command, config};
 use crate::config::SshUri;
 use crate::edge::files;
 use crate::edge::process::{Reaped, Said};
+use crate::wire::ssh_config::Settings;
 
 /// Ends the group when its input ends. The trap is set behind ssh's start, which would inherit an ignored signal.
 const LEASH: &str = r#"
@@ -38,13 +37,15 @@ kill -KILL 0
 "#;
 /// Between two looks for a master's socket.
 const LOOK: Duration = Duration::from_millis(5);
+/// Between two looks at what it says while it connects.
+const HELD_UP: Duration = Duration::from_millis(500);
 /// For ssh's last words once it has ended.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// A connection.
 pub struct Master {
     socket: PathBuf,
-    dir: Arc<SocketDir>,
+    _dir: Arc<SocketDir>,
     taken: AtomicU32,
     /// Of those that are taken, the sessions that are open.
     open: AtomicU32,
@@ -53,25 +54,29 @@ pub struct Master {
     retired: AtomicBool,
     gone: CancellationToken,
     process: Mutex<Option<(ChildStdin, Reaped)>>,
-    forward: tokio::sync::Mutex<Option<(String, PathBuf)>>,
 }
 
 impl Master {
-    /// Connects and logs in.
+    /// Connects and logs in; also what ssh's configuration says of the host, where it says it.
     pub async fn connect(
         uri: &SshUri,
         dir: &Arc<SocketDir>,
-        patience: Patience,
+        terms: &Terms,
         tracker: &TaskTracker,
-    ) -> Result<Arc<Self>, SshError> {
+    ) -> Result<(Arc<Self>, Option<Settings>), SshError> {
         check_key(uri)?;
         let known_hosts = pin(uri, dir)?;
         let socket = dir.fresh('m');
         let file = known_hosts.as_ref().map(|Scrap(file)| file.as_path());
-        let words = command::master(uri, &socket, file, patience);
-        let connecting = Self::start(uri, dir, socket, &words, tracker);
-        let result = timeout(patience.connect, connecting).await;
-        match result.unwrap_or(Err(SshError::Timeout(patience.connect))) {
+        let words = command::master(uri, &socket, file, terms);
+        let patience = terms.patience.connect;
+        let connecting = async {
+            let settings = config::settings(uri, &words).await;
+            let master = Self::start(uri, dir, socket, (&words, settings.as_ref()), tracker).await?;
+            Ok((master, settings))
+        };
+        let result = timeout(patience, connecting).await;
+        match result.unwrap_or(Err(SshError::Timeout(patience))) {
             Err(error) if error.wants_fingerprint() => {
                 Err(error.with_fingerprint(look_closer(uri, &words, patience).await))
             }
@@ -83,13 +88,15 @@ impl Master {
         uri: &SshUri,
         dir: &Arc<SocketDir>,
         socket: PathBuf,
-        words: &[String],
+        (words, settings): (&[String], Option<&Settings>),
         tracker: &TaskTracker,
     ) -> Result<Arc<Self>, SshError> {
         let mut words = words.to_vec();
-        if let Some(ciphers) = command::ciphers(uri, &words).await {
-            words.extend(["-o".to_owned(), format!("Ciphers={ciphers}")]);
-        }
+        let ciphers = match settings {
+            Some(settings) => config::ciphers(settings).await,
+            None => None,
+        };
+        words.extend(ciphers.into_iter().flat_map(|list| ["-o".to_owned(), format!("Ciphers={list}")]));
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", LEASH, "muster-ssh", "ssh"]).args(&words).args(command::destination(uri));
         shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -102,21 +109,23 @@ impl Master {
         let said = Said::listen_to(stderr, tracker);
         let master = Arc::new(Self {
             socket,
-            dir: Arc::clone(dir),
+            _dir: Arc::clone(dir),
             taken: AtomicU32::new(0),
             open: AtomicU32::new(0),
             most: AtomicU32::new(u32::MAX),
             retired: AtomicBool::new(false),
             gone: said.ended(),
             process: Mutex::new(Some((leash, Reaped::new(child, said.clone(), tracker)))),
-            forward: tokio::sync::Mutex::new(None),
         });
         tokio::select! {
             () = master.listens() => Ok(master),
             () = master.gone.cancelled() => {
-                let pinned = uri.host_key.as_ref().map(|key| key.fingerprint());
-                Err(SshError::from_stderr(&uri.host, pinned, &said.settled(LAST_WORDS).await))
+                let said = said.settled(LAST_WORDS).await;
+                let pinned = || uri.host_key.as_ref().map(|key| key.fingerprint());
+                let tailnet = SshError::of_tailnet(uri, &said);
+                Err(tailnet.unwrap_or_else(|| SshError::from_stderr(&uri.host, pinned(), &said)))
             }
+            error = held_up(uri, &said) => Err(error),
         }
     }
 
@@ -137,36 +146,33 @@ impl Master {
         self.retired.store(true, Ordering::Relaxed);
     }
 
+    /// Ends it once nobody has had a place on it for about so long. For those that a lane can do without.
+    pub fn end_when_idle(self: &Arc<Self>, idle: Duration) -> impl Future<Output = ()> + Send + use<> {
+        const LOOKS: u32 = 4;
+        let (master, gone) = (Arc::downgrade(self), self.gone.clone());
+        async move {
+            let mut looks = 0;
+            while gone.run_until_cancelled(sleep(idle / LOOKS)).await.is_some() {
+                let Some(master) = master.upgrade() else { return };
+                looks = if master.taken.load(Ordering::Relaxed) == 0 { looks + 1 } else { 0 };
+                if looks > LOOKS {
+                    return master.end();
+                }
+            }
+        }
+    }
+
     /// Ends it, and everything that it carries.
     pub fn end(&self) {
         self.retire();
         drop(self.process.lock().unwrap_or_else(PoisonError::into_inner).take());
         files::remove(&self.socket);
     }
-
-    /// Connects to a socket there, by one here that is made for the first who asks.
-    async fn forwarded(&self, path: &str) -> Result<UnixStream, MuxError> {
-        let mut forward = self.forward.lock().await;
-        let here = match &*forward {
-            Some((there, here)) if there == path => here.clone(),
-            _ => {
-                let here = self.dir.fresh('d');
-                mux::forward(&self.socket, &here.to_string_lossy(), path).await?;
-                *forward = Some((path.to_owned(), here.clone()));
-                here
-            }
-        };
-        drop(forward);
-        Ok(UnixStream::connect(here).await?)
-    }
 }
 
 impl Drop for Master {
     fn drop(&mut self) {
         self.end();
-        if let Some((_, here)) = self.forward.get_mut().take() {
-            files::remove(&here);
-        }
     }
 }
 
@@ -191,10 +197,6 @@ impl Seat {
 
     pub fn socket(&self) -> &Path {
         &self.master.socket
-    }
-
-    pub async fn forwarded(&self, path: &str) -> Result<UnixStream, MuxError> {
-        self.master.forwarded(path).await
     }
 
     /// Its session is open.
@@ -235,6 +237,16 @@ fn check_key(uri: &SshUri) -> Result<(), SshError> {
         .map_err(|error| SshError::Key { path: key.display().to_string(), why: error.to_string() })
 }
 
+/// Waits for a reason why ssh will wait for ever.
+async fn held_up(uri: &SshUri, said: &Said) -> SshError {
+    loop {
+        sleep(HELD_UP).await;
+        if let Some(error @ SshError::Check { .. }) = SshError::of_tailnet(uri, &said.text()) {
+            return error;
+        }
+    }
+}
+
 /// A file that is needed until ssh has connected.
 struct Scrap(PathBuf);
 
@@ -251,17 +263,54 @@ fn pin(uri: &SshUri, dir: &SocketDir) -> Result<Option<Scrap>, SshError> {
     Ok(Some(Scrap(file)))
 }
 
-/// Connects once more, only to hear which key the server has; it is refused like before.
-async fn look_closer(uri: &SshUri, words: &[String], patience: Patience) -> Option<String> {
+/// Connects once more, only to hear which key the server shows.
+pub(super) async fn look_closer(uri: &SshUri, words: &[String], patience: Duration) -> Option<String> {
     let mut ssh = Command::new("ssh");
     // The first value of an option wins.
     ssh.args(["-o", "LogLevel=DEBUG1", "-o", "ControlMaster=no", "-o", "ControlPath=none"]);
     ssh.args(words).args(command::destination(uri));
     ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
     let mut child = ssh.spawn().ok()?;
-    let mut said = Vec::new();
-    let listen = child.stderr.take()?.take(256 << 10).read_to_end(&mut said).await;
-    let waited = timeout(patience.connect, async { listen.and(child.wait().await) }).await;
-    waited.ok()?.ok()?;
-    trouble::fingerprint(&String::from_utf8_lossy(&said))
+    let mut lines = BufReader::new(child.stderr.take()?.take(256 << 10));
+    let hear = async {
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line).await.ok()? > 0 {
+            if line.starts_with(b"debug1: Server host key: ") {
+                return trouble::fingerprint(&String::from_utf8_lossy(&line));
+            }
+            line.clear();
+        }
+        None
+    };
+    let heard = timeout(patience, hear).await;
+    let _ = child.kill().await;
+    heard.ok()?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_spare_connection_ends_only_when_nobody_has_had_a_place_on_it_for_a_while() {
+        let master = Arc::new(Master {
+            socket: "/nonexistent/m0".into(),
+            _dir: Arc::new(SocketDir::temporary().expect("a directory")),
+            taken: AtomicU32::new(0),
+            open: AtomicU32::new(0),
+            most: AtomicU32::new(u32::MAX),
+            retired: AtomicBool::new(false),
+            gone: CancellationToken::new(),
+            process: Mutex::new(None),
+        });
+        let seat = Seat::new(Arc::clone(&master));
+        let watch = tokio::spawn(master.end_when_idle(Duration::from_secs(60)));
+        sleep(Duration::from_secs(600)).await;
+        assert!(master.is_usable());
+        drop(seat);
+        sleep(Duration::from_secs(50)).await;
+        assert!(master.is_usable());
+        sleep(Duration::from_secs(50)).await;
+        assert!(!master.is_usable() && watch.is_finished());
+    }
 }

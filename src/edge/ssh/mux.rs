@@ -46,27 +46,38 @@ pub async fn session(master: &Path, command: &str) -> Result<Running, MuxError> 
     for fd in [its_stdin.as_fd(), its_stdout.as_fd(), its_stderr.as_fd()] {
         send(&connection, &[0], Some(fd)).await?;
     }
-    greeted(&mut connection).await?;
-    match receive(&mut connection).await? {
-        Answer::SessionOpened => Ok(Running {
-            stdin: Sender::from_owned_fd(OwnedFd::from(stdin))?,
-            stdout: Receiver::from_owned_fd(OwnedFd::from(stdout))?,
-            stderr: Receiver::from_owned_fd(OwnedFd::from(stderr))?,
-            connection,
-        }),
-        other => Err(unexpected(other)),
-    }
+    opened(&mut connection).await?;
+    Ok(Running {
+        stdin: Sender::from_owned_fd(OwnedFd::from(stdin))?,
+        stdout: Receiver::from_owned_fd(OwnedFd::from(stdout))?,
+        stderr: Receiver::from_owned_fd(OwnedFd::from(stderr))?,
+        connection,
+    })
 }
 
-/// Has the master listen at `listen` here and connect whoever comes to `connect` there.
-pub async fn forward(master: &Path, listen: &str, connect: &str) -> Result<(), MuxError> {
+/// A stream to a socket over there. Dropping `connection` closes it in both directions at once.
+pub struct Stream {
+    pub writer: Sender,
+    pub reader: Receiver,
+    pub connection: UnixStream,
+}
+
+/// Connects to `socket` over there. A listening socket here would do as well, but a master tells its builder only of
+/// the direction that we closed, and a daemon that is told no more goes on building.
+pub async fn stream(master: &Path, socket: &str) -> Result<Stream, MuxError> {
     let mut connection = UnixStream::connect(master).await?;
-    send(&connection, &mux::request(Ask::Forward { listen, connect }), None).await?;
-    greeted(&mut connection).await?;
-    match receive(&mut connection).await? {
-        Answer::Ok => Ok(()),
-        other => Err(unexpected(other)),
+    let (its_input, writer) = io::pipe()?;
+    let (reader, its_output) = io::pipe()?;
+    send(&connection, &mux::request(Ask::Stream { socket }), None).await?;
+    for fd in [its_input.as_fd(), its_output.as_fd()] {
+        send(&connection, &[0], Some(fd)).await?;
     }
+    opened(&mut connection).await?;
+    Ok(Stream {
+        writer: Sender::from_owned_fd(OwnedFd::from(writer))?,
+        reader: Receiver::from_owned_fd(OwnedFd::from(reader))?,
+        connection,
+    })
 }
 
 /// The exit code of a session's command, when it ends.
@@ -79,9 +90,13 @@ pub async fn exit_code(connection: &mut UnixStream) -> Option<u32> {
     }
 }
 
-async fn greeted(connection: &mut UnixStream) -> Result<(), MuxError> {
+async fn opened(connection: &mut UnixStream) -> Result<(), MuxError> {
     match receive(connection).await? {
-        Answer::Hello(_) => Ok(()),
+        Answer::Hello(_) => {}
+        other => return Err(unexpected(other)),
+    }
+    match receive(connection).await? {
+        Answer::SessionOpened => Ok(()),
         other => Err(unexpected(other)),
     }
 }

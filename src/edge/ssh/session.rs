@@ -9,7 +9,7 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio_util::task::TaskTracker;
 
 use super::master::Seat;
-use super::mux::{self, Running};
+use super::mux::{self, Running, Stream};
 use crate::edge::channel::{Behind, Channel};
 use crate::edge::process::Said;
 
@@ -103,14 +103,15 @@ impl Hold {
 }
 
 /// A stream to a socket there.
-pub(super) fn forwarded(stream: UnixStream, seat: Seat) -> Channel {
-    let (reader, writer) = stream.into_split();
-    Channel {
-        reader: Box::new(reader),
-        writer: Box::new(writer),
-        behind: Some(Behind::Forward(Forwarded(seat))),
-    }
+pub(super) fn forwarded(stream: Stream, seat: Seat) -> Channel {
+    let Stream { writer, reader, connection } = stream;
+    let behind = Forwarded { _connection: connection, _seat: seat };
+    Channel { reader: Box::new(reader), writer: Box::new(writer), behind: Some(Behind::Forward(behind)) }
 }
 
-/// Keeps a master as long as a channel runs over it.
-pub struct Forwarded(#[expect(dead_code, reason = "held, not read")] Seat);
+/// Keeps a stream and its master as long as a channel runs over it.
+pub struct Forwarded {
+    _connection: UnixStream,
+    // Behind the connection: the place is free when the stream is closed.
+    _seat: Seat,
+}

@@ -48,6 +48,26 @@ pub enum SshError {
     /// No key of ours is welcome.
     #[error("its ssh server lets us in with none of our keys: {0}")]
     Denied(String),
+    /// The tailnet's policy does not let us in.
+    #[error("{said}: add this to the `ssh` rules of the tailnet's policy: {rule}")]
+    Policy {
+        /// Tailscale's own words.
+        said: String,
+        /// The rule to add.
+        rule: String,
+    },
+    /// The tailnet's policy wants somebody to look at a page first, for which nobody is here.
+    #[error(
+        "the tailnet's policy lets us in only after a check in a browser{}, which no coordinator can do: make the \
+         rule's `action` `accept`, as in {rule}",
+        page.as_ref().map(|page| format!(" ({page})")).unwrap_or_default()
+    )]
+    Check {
+        /// Where to look.
+        page: Option<String>,
+        /// The rule that needs none.
+        rule: String,
+    },
     /// ssh ended; its own words.
     #[error("ssh: {}", .0.strip_prefix("ssh: ").unwrap_or(.0))]
     Failed(String),
@@ -81,6 +101,9 @@ impl SshError {
                 Self::ChangedHostKey { fingerprint: fingerprint(said), known: pinned }
             }
             () if unknown => Self::UnknownHostKey { host: host.to_owned(), fingerprint: fingerprint(said) },
+            () if said.contains("kex_exchange_identification") => {
+                Self::Failed(format!("{last}; `muster doctor {host}` asks the server why"))
+            }
             () if last.contains("Permission denied") || last.contains("Too many authentication failures") => {
                 Self::Denied(last)
             }
@@ -152,6 +175,9 @@ mod tests {
         check(&format!("*** Welcome ***\nAll is logged\n{denied}\n"), SshError::Denied(denied.to_owned()));
         let refused = "ssh: connect to host h port 22: Connection refused";
         check(refused, SshError::Failed(refused.to_owned()));
+        let hung_up = "kex_exchange_identification: Connection closed by remote host";
+        let more = format!("{hung_up}; `muster doctor h` asks the server why");
+        check(hung_up, SshError::Failed(more));
         check("", SshError::Failed("it ended and said nothing".to_owned()));
         check(
             "channel 0: open failed\nConnection closed by h port 22",

@@ -63,8 +63,9 @@ where
 
     /// What the store knows of each of `paths`, in order, in one round trip.
     pub async fn query_path_infos(&mut self, paths: &[StorePath]) -> Result<Vec<Option<PathInfo>>, Error> {
-        let question = |path| Request::QueryPathInfo { path };
-        let replies = self.pipeline(Op::QueryPathInfo, paths, question).await?;
+        let questions: Vec<_> =
+            paths.iter().map(|path| Request::QueryPathInfo { path: path.clone() }).collect();
+        let replies = self.pipeline(&questions).await?;
         let infos = replies.into_iter().zip(paths).map(|(reply, path)| {
             let facts = expect!(reply, MaybeFacts, Op::QueryPathInfo)?;
             Ok(facts.map(|facts| facts.of(path.clone())))
@@ -74,7 +75,18 @@ where
 
     /// Keeps `paths` from being collected as long as this connection lasts, in one round trip. They need not be valid.
     pub async fn add_temp_roots(&mut self, paths: &[StorePath]) -> Result<(), Error> {
-        self.pipeline(Op::AddTempRoot, paths, |path| Request::AddTempRoot { path }).await.map(drop)
+        self.pipeline(&roots(paths)).await.map(drop)
+    }
+
+    /// The same, and says which of them the store has, once they are kept.
+    pub async fn root_and_query(&mut self, paths: &[StorePath]) -> Result<BTreeSet<StorePath>, Error> {
+        let mut questions = roots(paths);
+        let paths = paths.iter().cloned().collect();
+        questions.push(Request::QueryValidPaths { paths, substitute: false });
+        match self.pipeline(&questions).await?.pop() {
+            Some(reply) => expect!(reply, Paths, Op::QueryValidPaths),
+            None => Err(wrong_kind(Op::QueryValidPaths).into()),
+        }
     }
 
     /// Imports one path, whose NAR is all that `nar` yields.
@@ -127,7 +139,29 @@ where
         to: &mut S,
         max_bytes: u64,
     ) -> Result<nar::Summary, Error> {
-        self.begin_nar(path).await?;
+        self.ask_for_nars(std::slice::from_ref(path)).await?;
+        self.next_nar(to, max_bytes).await
+    }
+
+    /// Asks for the NARs of `paths`, at most [`NARS_AT_ONCE`], which [`Client::next_nar`] then gives in this order.
+    pub async fn ask_for_nars(&mut self, paths: &[StorePath]) -> Result<(), Error> {
+        self.clean = self.clean && paths.is_empty();
+        let io = |error| Error::Io { operation: Op::NarFromPath.name(), error };
+        for path in paths {
+            let question = Request::NarFromPath { path: path.clone() }.encode(&self.dialect);
+            self.to.write_all(&question).await.map_err(io)?;
+        }
+        self.nars_owed = paths.len();
+        self.to.flush().await.map_err(io)
+    }
+
+    /// The next NAR that was asked for.
+    pub async fn next_nar<S: AsyncWrite + Unpin>(
+        &mut self,
+        to: &mut S,
+        max_bytes: u64,
+    ) -> Result<nar::Summary, Error> {
+        self.begin_nar().await?;
         let copied = nar::copy(&mut self.from, to, max_bytes).await;
         self.end_nar(copied).await
     }
@@ -139,20 +173,16 @@ where
         to: &mut S,
         max_bytes: u64,
     ) -> Result<u64, Error> {
-        self.begin_nar(path).await?;
+        self.ask_for_nars(std::slice::from_ref(path)).await?;
+        self.begin_nar().await?;
         let copied = nar::relay(&mut self.from, to, max_bytes).await;
         self.end_nar(copied).await
     }
 
-    async fn begin_nar(&mut self, path: &StorePath) -> Result<(), Error> {
-        let op = Op::NarFromPath;
-        self.clean = false;
-        let question = Request::NarFromPath { path: path.clone() }.encode(&self.dialect);
-        let io = |error| Error::Io { operation: op.name(), error };
-        self.to.write_all(&question).await.map_err(io)?;
-        self.to.flush().await.map_err(io)?;
-        if let Err(refused) = end_of_log(&mut self.from, &self.dialect, op, &mut drop).await? {
-            self.clean = true;
+    async fn begin_nar(&mut self) -> Result<(), Error> {
+        self.nars_owed = self.nars_owed.saturating_sub(1);
+        if let Err(refused) = end_of_log(&mut self.from, &self.dialect, Op::NarFromPath, &mut drop).await? {
+            self.clean = self.nars_owed == 0;
             return Err(refused.into());
         }
         Ok(())
@@ -161,7 +191,7 @@ where
     async fn end_nar<T>(&mut self, copied: Result<T, CopyError>) -> Result<T, Error> {
         match copied {
             Ok(copied) => {
-                self.clean = true;
+                self.clean = self.nars_owed == 0;
                 Ok(copied)
             }
             Err(CopyError::Daemon { .. }) => {
@@ -171,4 +201,8 @@ where
             Err(error) => Err(Error::Nar(error)),
         }
     }
+}
+
+fn roots(paths: &[StorePath]) -> Vec<Request> {
+    paths.iter().map(|path| Request::AddTempRoot { path: path.clone() }).collect()
 }

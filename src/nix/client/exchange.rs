@@ -7,7 +7,6 @@ use std::pin::pin;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 
 use super::{Client, Error};
-use crate::domain::StorePath;
 use crate::nix::logs::{DaemonError, Frame, LogMessage};
 use crate::nix::ops::{Op, Reply, Request, Stream};
 use crate::nix::wire::{Decoder, Dialect, ProtocolError};
@@ -43,18 +42,15 @@ where
         answer
     }
 
-    /// Asks the same of many paths without waiting in between. The first refusal is the result, but all are asked.
-    pub(super) async fn pipeline(
-        &mut self,
-        op: Op,
-        paths: &[StorePath],
-        question: fn(StorePath) -> Request,
-    ) -> Result<Vec<Reply>, Error> {
+    /// Asks many questions without waiting in between. The first refusal is the result, but all are asked.
+    pub(super) async fn pipeline(&mut self, questions: &[Request]) -> Result<Vec<Reply>, Error> {
+        let ops: Vec<Op> = questions.iter().filter_map(Request::op).collect();
+        let Some(&last) = ops.last() else { return Ok(Vec::new()) };
         self.clean = false;
         let writing = async {
             let mut piece = Vec::new();
-            for path in paths {
-                piece.extend(question(path.clone()).encode(&self.dialect));
+            for question in questions {
+                piece.extend(question.encode(&self.dialect));
                 if piece.len() >= PIECE {
                     self.to.write_all(&piece).await?;
                     piece.clear();
@@ -63,9 +59,9 @@ where
             self.to.write_all(&piece).await?;
             self.to.flush().await
         };
-        let reading = answers(&mut self.from, &self.dialect, op, paths.len());
-        let (answers, in_step) = exchange(op, writing, reading).await;
-        self.clean = in_step && still_usable(op, &answers);
+        let reading = answers(&mut self.from, &self.dialect, &ops);
+        let (answers, in_step) = exchange(last, writing, reading).await;
+        self.clean = in_step && still_usable(last, &answers);
         answers
     }
 }
@@ -73,12 +69,11 @@ where
 async fn answers<R: AsyncRead + Unpin + Send>(
     from: &mut BufReader<R>,
     dialect: &Dialect,
-    op: Op,
-    count: usize,
+    ops: &[Op],
 ) -> Result<Vec<Reply>, Error> {
     let mut replies = Vec::new();
     let mut refused = None;
-    for _ in 0..count {
+    for &op in ops {
         match end_of_log(from, dialect, op, &mut drop).await? {
             Ok(()) => replies.push(Reply::take(op, &mut Decoder::new(from, dialect, op.name())).await?),
             Err(error) => refused = refused.or(Some(error)),

@@ -176,6 +176,28 @@ async fn one_refusal_among_pipelined_questions_leaves_the_rest_in_step() {
 }
 
 #[tokio::test]
+async fn rooting_and_asking_is_one_round_trip() {
+    let (mut client, mut server) = pair(1 << 16).await;
+    let paths = [path("a"), path("b")];
+    let serving = async {
+        let mut asked = Vec::new();
+        // Nothing is answered before everything was asked.
+        for _ in 0..3 {
+            asked.push(server.requests.next().await.expect("a request").expect("another one").name());
+        }
+        for _ in 0..2 {
+            server.replies.reply(&Reply::Done(1)).await.expect("sent");
+        }
+        server.replies.reply(&Reply::Paths([path("b")].into())).await.expect("sent");
+        asked
+    };
+    let (valid, asked) = tokio::join!(client.root_and_query(&paths), serving);
+    assert_eq!(asked, ["AddTempRoot", "AddTempRoot", "QueryValidPaths"]);
+    assert_eq!(valid.expect("an answer"), [path("b")].into());
+    assert!(client.is_clean());
+}
+
+#[tokio::test]
 async fn an_error_names_operation_and_field() {
     let mut truncated = scripted([words(&[LAST, 1, 0])]).await;
     let error = truncated.query_path_info(&path("a")).await.expect_err("truncated");

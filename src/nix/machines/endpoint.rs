@@ -9,6 +9,8 @@
 use std::fmt;
 
 use super::line::{BadField, MachineUri};
+use crate::domain::Label;
+use crate::domain::route::BadLabel;
 
 /// What can be wrong with an endpoint's URI.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,10 +50,12 @@ pub enum LineRef {
         /// The endpoint's socket, an absolute path; none = the default one.
         socket: Option<String>,
     },
-    /// `use:LABEL`: any builder with that label, at the default socket.
+    /// `use:LABEL` or `use:LABEL@SOCKET`: any builder with that label.
     Use {
         /// What the user calls the builders.
-        label: LineName,
+        label: Label,
+        /// As above.
+        socket: Option<String>,
     },
 }
 
@@ -61,20 +65,23 @@ pub enum BadLineRef {
     /// Not a name.
     #[error("'{0}' is not the name of a line: 1 to 200 letters, digits and . _ - , are allowed")]
     Name(String),
+    /// Behind `use:`.
+    #[error(transparent)]
+    Label(#[from] BadLabel),
     /// Behind the `@`.
     #[error("'{0}' is not an absolute path to a socket, percent-encoded")]
     Socket(String),
 }
 
-/// The URI of a line of ours; `socket` is an absolute path as it is.
-pub fn endpoint_uri(program: &str, line: &LineName, socket: Option<&str>) -> Result<MachineUri, BadEndpoint> {
+/// The URI of a line of ours.
+pub fn endpoint_uri(program: &str, reference: &LineRef) -> Result<MachineUri, BadEndpoint> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._+@%,:=-".contains(&byte);
     if !(program.starts_with('/') && program.bytes().all(plain)) {
         return Err(BadEndpoint::Program(shown(program)));
     }
-    let reference = LineRef::Line { name: line.clone(), socket: socket.map(str::to_owned) };
-    if socket.is_some_and(|socket| !is_socket(socket)) {
-        return Err(BadEndpoint::Socket(shown(socket.unwrap_or_default())));
+    let (LineRef::Line { socket, .. } | LineRef::Use { socket, .. }) = reference;
+    if let Some(socket) = socket.as_deref().filter(|socket| !is_socket(socket)) {
+        return Err(BadEndpoint::Socket(shown(socket)));
     }
     let program = encode(program, b"/@:");
     let store = encode(&reference.to_string(), b"/@:");
@@ -108,13 +115,13 @@ impl fmt::Display for LineName {
 impl LineRef {
     /// Reads what the program is given.
     pub fn parse(text: &str) -> Result<Self, BadLineRef> {
-        if let Some(label) = text.strip_prefix("use:") {
-            return Ok(Self::Use { label: LineName::parse(label)? });
-        }
         let (name, socket) = match text.split_once('@') {
             None => (text, None),
             Some((name, socket)) => (name, Some(read_socket(socket)?)),
         };
+        if let Some(label) = name.strip_prefix("use:") {
+            return Ok(Self::Use { label: Label::parse(label)?, socket });
+        }
         Ok(Self::Line { name: LineName::parse(name)?, socket })
     }
 }
@@ -122,7 +129,8 @@ impl LineRef {
 impl fmt::Display for LineRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Use { label } => write!(f, "use:{label}"),
+            Self::Use { label, socket: None } => write!(f, "use:{label}"),
+            Self::Use { label, socket: Some(socket) } => write!(f, "use:{label}@{}", encode(socket, b"/")),
             Self::Line { name, socket: None } => write!(f, "{name}"),
             Self::Line { name, socket: Some(socket) } => write!(f, "{name}@{}", encode(socket, b"/")),
         }

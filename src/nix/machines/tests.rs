@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Feature, System};
+use crate::domain::{Feature, Label, System};
 
 fn local() -> System {
     System::parse("x86_64-linux").expect("a system")
@@ -159,10 +159,16 @@ fn whole_speed_factors_print_as_integers() {
     }
 }
 
+fn reference(name: &str, socket: Option<&str>) -> LineRef {
+    let name = LineName::parse(name).expect("a name");
+    LineRef::Line { name, socket: socket.map(str::to_owned) }
+}
+
 #[test]
 fn the_uri_of_an_own_line_is_the_form_that_nix_itself_writes() {
-    let name = LineName::parse("x86_64-linux.kvm-1,2").expect("a name");
-    let uri = |program, socket| endpoint_uri(program, &name, socket).map(|uri| uri.to_string());
+    let uri = |program, socket| {
+        endpoint_uri(program, &reference("x86_64-linux.kvm-1,2", socket)).map(|uri| uri.to_string())
+    };
     assert_eq!(
         uri("/run/current-system/sw/bin/muster", None).as_deref(),
         Ok(
@@ -178,34 +184,48 @@ fn the_uri_of_an_own_line_is_the_form_that_nix_itself_writes() {
 
 #[test]
 fn what_nix_could_not_start_or_name_a_file_after_is_refused() {
-    let name = LineName::parse("all").expect("a name");
     for program in ["muster", "", "/a b", "/a;b", "/a'b", "/a$b", "/a&b", "/ä", "/a{b,c}"] {
-        assert!(matches!(endpoint_uri(program, &name, None), Err(BadEndpoint::Program(_))), "{program}");
+        assert!(
+            matches!(endpoint_uri(program, &reference("all", None)), Err(BadEndpoint::Program(_))),
+            "{program}"
+        );
     }
     for socket in ["", "/", "run/x", "/a\0b"] {
-        let refused = endpoint_uri("/m", &name, Some(socket));
+        let refused = endpoint_uri("/m", &reference("all", Some(socket)));
         assert!(matches!(refused, Err(BadEndpoint::Socket(_))), "{socket}");
     }
-    let long = LineName::parse(&"n".repeat(200)).expect("a name");
-    assert!(matches!(endpoint_uri("/m", &long, None), Err(BadEndpoint::TooLong(_))));
+    let long = reference(&"n".repeat(200), None);
+    assert!(matches!(endpoint_uri("/m", &long), Err(BadEndpoint::TooLong(_))));
 }
 
 #[test]
 fn references_to_lines_are_told_apart() {
     let name = |text: &str| LineName::parse(text).expect("a name");
+    let label = |text: &str| Label::parse(text).expect("a label");
     for (text, expected) in [
         ("all", LineRef::Line { name: name("all"), socket: None }),
         ("a,b", LineRef::Line { name: name("a,b"), socket: None }),
         ("all@/run/x", LineRef::Line { name: name("all"), socket: Some("/run/x".into()) }),
         ("all@%2frun%2Fm%20y", LineRef::Line { name: name("all"), socket: Some("/run/m y".into()) }),
         ("all@/run/a@b", LineRef::Line { name: name("all"), socket: Some("/run/a@b".into()) }),
-        ("use:big", LineRef::Use { label: name("big") }),
+        ("use:big", LineRef::Use { label: label("big"), socket: None }),
+        ("use:big@/run/x", LineRef::Use { label: label("big"), socket: Some("/run/x".into()) }),
     ] {
         assert_eq!(LineRef::parse(text), Ok(expected), "{text}");
     }
-    for text in
-        ["", "@/run/x", "a b", "a/b", "use:", "use:a@/run/x", "x:y", "all@", "all@run", &"n".repeat(201)]
-    {
+    for text in [
+        "",
+        "@/run/x",
+        "a b",
+        "a/b",
+        "use:",
+        "use:@/run/x",
+        "use:a,b",
+        "x:y",
+        "all@",
+        "all@run",
+        &"n".repeat(201),
+    ] {
         assert!(LineRef::parse(text).is_err(), "{text}");
     }
     for socket in ["/a%", "/a%2", "/a%2g", "/a%+1", "/a%é", "/a%ff", "/a%00"] {

@@ -43,9 +43,8 @@ async fn newer_clients_are_spoken_down_to() {
     let hello = words(&[MAGIC, 0x126, 0, 0]);
     let server = heard(&hello).await.expect("a server");
     assert_eq!(server.version(), Version::OURS);
-    let (_, to) = server.into_parts();
     let expected = [words(&[0x6478_696f, 0x123, 6]), b"2.34.8\0\0".to_vec(), words(&[2, 0x616c_7473])];
-    assert_eq!(to.get_ref(), &expected.concat());
+    assert_eq!(server.replies.to.get_ref(), &expected.concat());
 }
 
 #[tokio::test]
@@ -75,8 +74,8 @@ async fn an_unknown_operation_leaves_what_follows_it_unread() {
     let sent = words(&[MAGIC, 0x123, 0, 0, 99, 7]);
     let mut server = heard(&sent).await.expect("a server");
     assert_eq!(server.next_request().await.expect("a request"), Some(Request::Unknown(99)));
-    let (mut from, _) = server.into_parts();
-    assert_eq!(from.read_u64_le().await.expect("the rest"), 7);
+    assert_eq!(server.requests.peek().await.expect("the rest"), 8);
+    assert_eq!(server.requests.take(8), words(&[7]));
 }
 
 #[tokio::test]

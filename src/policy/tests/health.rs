@@ -295,6 +295,7 @@ fn a_builder_that_no_source_knows_finishes_what_it_has_and_goes() {
     world.ask(1);
     let (attempt, _) = world.one_start();
     world.tell(Event::Vanished(name("b1")));
+    assert!(!world.effects.iter().any(|e| matches!(e, Effect::Cut(..))), "what runs there may finish");
     world.ask(2);
     assert_eq!(world.started(), []);
     world.end(attempt, done());
@@ -355,4 +356,19 @@ fn the_next_wake_is_asked_for_once_and_again_after_each_wake() {
     assert_eq!(wakes(world.take()), 0);
     world.tell(Event::Woke);
     assert_eq!(wakes(world.take()), 1);
+}
+
+#[test]
+fn other_settings_hold_from_the_next_deadline_on() {
+    let mut world = World::of(1);
+    let pings = |world: &mut World| {
+        world.take();
+        world.pass(30.0);
+        world.take().iter().filter(|effect| matches!(effect, Effect::Ping(_))).count()
+    };
+    let before = pings(&mut world);
+    let ping_every = Duration::from_secs(1);
+    world.tell(Event::Configured(Settings { ping_every, ..Settings::default() }));
+    let after = pings(&mut world);
+    assert!(after >= 2 * before, "{before} pings, then {after}");
 }

@@ -112,3 +112,30 @@ fn no_stream_of_newcomers_overtakes_a_build_more_often_than_is_stated() {
         assert!(count <= patience * (before + 2).pow(2), "{before}: {count}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn invocations_that_wait_get_equal_shares(counts in proptest::collection::vec(1..30_u64, 2..6)) {
+        let mut world = World::new();
+        let mut owners = BTreeMap::new();
+        for (client, count) in counts.iter().enumerate() {
+            for _ in 0..*count {
+                let number = world.requests;
+                let request = world.request(from(u32::try_from(client).expect("few"), number));
+                owners.insert(request.0, client);
+            }
+        }
+        world.add("b1", caps(1));
+        let mut left = counts.clone();
+        let mut started = vec![0_i64; counts.len()];
+        for request in order_of_starts(&mut world) {
+            let client = owners[&request];
+            left[client] -= 1;
+            started[client] += 1;
+            let waiting: Vec<_> = (0..counts.len()).filter(|client| left[*client] > 0).map(|c| started[c]).collect();
+            let spread = waiting.iter().max().unwrap_or(&0) - waiting.iter().min().unwrap_or(&0);
+            proptest::prop_assert!(spread <= 2, "{started:?} of {counts:?}");
+        }
+        proptest::prop_assert!(left.iter().all(|left| *left == 0));
+    }
+}

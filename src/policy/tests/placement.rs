@@ -1,6 +1,6 @@
 use super::*;
 use crate::domain::BuildId;
-use crate::policy::place::Reason;
+use crate::policy::why::Explanation;
 
 fn offering(systems: &[&str], offered: &[&str], mandatory: &[&str]) -> Capabilities {
     Capabilities {
@@ -179,11 +179,24 @@ fn the_reasons_tell_of_each_builder_why_it_was_chosen_or_not() {
 fn what_starts_is_what_the_reasons_call_chosen() {
     let mut world = World::of(2);
     let mut twin = World::of(2);
-    twin.tell(Event::Draining);
     twin.ask(1);
-    let placement = twin.state.place(BuildId(1), twin.now).expect("a placement");
-    let chosen: Vec<_> = placement.reasons.iter().filter(|(_, r)| matches!(r, Reason::Chosen(_))).collect();
+    let Explanation::Build(story) = twin.state.why("thing", twin.now) else { panic!() };
+    let chosen: Vec<_> = story.builders.iter().filter(|row| row.reason.contains("earliest")).collect();
     world.ask(1);
-    assert_eq!(world.one_start().1, chosen[0].0.as_str());
-    assert_eq!(placement.choice.as_ref(), Some(&chosen[0].0));
+    assert_eq!(world.one_start().1, chosen[0].builder.as_str());
+    assert_eq!(chosen.len(), 1);
+}
+
+#[test]
+fn of_equal_builders_the_one_with_more_idle_slots_is_taken() {
+    let mut world = World::new();
+    world.add("b1", caps(2));
+    world.add("b2", caps(2));
+    world.take();
+    let mut order = Vec::new();
+    for number in 0..4 {
+        world.ask(number);
+        order.push(world.one_start().1);
+    }
+    assert_eq!(order, ["b1", "b2", "b1", "b2"]);
 }

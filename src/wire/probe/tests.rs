@@ -15,7 +15,7 @@ fn systems(words: &[&str]) -> BTreeSet<System> {
 #[test]
 fn a_linux_machine_says_what_it_is() {
     let report = report(
-        "os Linux\nmachine x86_64\nuser remotebuild\nclock 1700000000\nnix-daemon /run/current-system/sw/bin/nix-daemon\n\
+        "os Linux\nmachine x86_64\nuser remotebuild\nclock 1700000000\non-path /run/current-system/sw/bin/nix-daemon\nnix-daemon /run/current-system/sw/bin/nix-daemon\n\
          nix-version nix (Nix) 2.18.1\nsetting system = x86_64-linux\n\
          setting extra-platforms = aarch64-linux i686-linux x86_64_v1-linux\n\
          setting system-features = benchmark big-parallel kvm nixos-test\nsetting sandbox = true\n\
@@ -31,6 +31,7 @@ fn a_linux_machine_says_what_it_is() {
         (Some(1 << 20), Some(Kvm::Yes), Some(1_700_000_000))
     );
     assert_eq!(report.features.map(|features| features.len()), Some(4));
+    assert_eq!(report.on_path, report.nix_daemon);
     assert_eq!(report.noise, "");
 }
 

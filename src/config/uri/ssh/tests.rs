@@ -15,6 +15,7 @@ fn plain(scheme: SshScheme, user: Option<&str>, host: &str, port: Option<u16>) -
         remote_program: Vec::new(),
         remote_store: None,
         compress: false,
+        admission: None,
     }
 }
 

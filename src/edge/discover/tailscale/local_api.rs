@@ -1,0 +1,210 @@
+//! tailscaled's LocalAPI: by its socket, or by the `tailscale` command where the socket is not for us to use.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::edge::files;
+use crate::wire::tailscale::{BUS, BadStatus, Head, MOST_STATUS, STATUS, Status, get};
+
+/// Linux's, and that of an open-source tailscaled on macOS.
+const SOCKETS: [&str; 2] = ["/var/run/tailscale/tailscaled.sock", "/var/run/tailscaled.socket"];
+/// The command, where PATH or an application has it.
+const COMMANDS: [&str; 2] = ["tailscale", "/Applications/Tailscale.app/Contents/MacOS/Tailscale"];
+/// What a status may take.
+const ANSWER: Duration = Duration::from_secs(10);
+/// What is shown of an answer that is none.
+const SHOWN: usize = 300;
+
+/// Why nothing is known of the tailnet.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error("tailscaled's socket {}: {why}", socket.display())]
+    Socket { socket: PathBuf, why: io::Error },
+    #[error("tailscaled closed the connection")]
+    Closed,
+    #[error("tailscaled did not answer within {}", humantime::format_duration(ANSWER))]
+    Slow,
+    #[error("tailscaled answers with {status}: {said}")]
+    Refused { status: u16, said: String },
+    #[error("what listens on tailscaled's socket is not tailscaled: {0}")]
+    NoHttp(#[from] crate::wire::tailscale::NoHttp),
+    #[error("tailscaled: {0}")]
+    Status(#[from] BadStatus),
+    #[error("tailscaled says more than {MOST_STATUS} bytes")]
+    Long,
+    #[error("Tailscale here is '{state}', not 'Running'{}", advice(state))]
+    State { state: String },
+    #[error(
+        "there is neither tailscaled's socket ({}) nor a `tailscale` command: install Tailscale, or say where with \
+         `socket`",
+        SOCKETS.join(", ")
+    )]
+    Nothing,
+    #[error("`{command} status --json`: {said}")]
+    Command { command: String, said: String },
+}
+
+/// What to do about a state that does not pass by itself.
+fn advice(state: &str) -> &'static str {
+    match state {
+        "NeedsLogin" | "Stopped" => ": run `tailscale up`",
+        "NeedsMachineAuth" => ": let an administrator of the tailnet approve this machine",
+        "InUseOtherUser" => ": another user of this machine has it",
+        _ => " yet",
+    }
+}
+
+/// How tailscaled is asked.
+pub(super) enum LocalApi {
+    Socket(PathBuf),
+    Command,
+}
+
+impl LocalApi {
+    /// By the socket that was named, or one where it usually is, or else by the command.
+    pub(super) fn find(named: Option<&Path>) -> Self {
+        let usual = || SOCKETS.iter().map(Path::new).find(|socket| files::is_there(socket));
+        named.or_else(usual).map_or(Self::Command, |socket| Self::Socket(socket.to_owned()))
+    }
+
+    pub(super) async fn status(&self) -> Result<Status, Trouble> {
+        let text = timeout(ANSWER, async {
+            match self {
+                Self::Socket(socket) => ask(socket).await,
+                Self::Command => run(&COMMANDS).await,
+            }
+        });
+        Ok(Status::parse(&text.await.map_err(|_| Trouble::Slow)??)?)
+    }
+
+    /// The bus; one that never says anything, where there is none.
+    pub(super) async fn bus(&self) -> Result<Bus, Trouble> {
+        let Self::Socket(socket) = self else { return Ok(Bus::silent()) };
+        let (stream, _) = timeout(ANSWER, open(socket, BUS)).await.map_err(|_| Trouble::Slow)??;
+        Ok(Bus(Some(stream)))
+    }
+}
+
+/// News of the tailnet.
+pub(super) struct Bus(Option<UnixStream>);
+
+impl Bus {
+    /// One that never says anything.
+    pub(super) fn silent() -> Self {
+        Self(None)
+    }
+
+    /// Waits for a line; what it says differs by version, and does not matter. Cancel safe.
+    pub(super) async fn news(&mut self) -> Result<(), Trouble> {
+        let Some(stream) = &mut self.0 else { return std::future::pending().await };
+        let mut chunk = [0; 16 << 10];
+        loop {
+            match stream.read(&mut chunk).await {
+                Ok(0) | Err(_) => return Err(Trouble::Closed),
+                Ok(read) if chunk[..read].contains(&b'\n') => return Ok(()),
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+async fn ask(socket: &Path) -> Result<Vec<u8>, Trouble> {
+    let (stream, mut text) = open(socket, STATUS).await?;
+    let failed = |why| Trouble::Socket { socket: socket.to_owned(), why };
+    stream.take(MOST_STATUS as u64 + 1).read_to_end(&mut text).await.map_err(failed)?;
+    if text.len() > MOST_STATUS { Err(Trouble::Long) } else { Ok(text) }
+}
+
+/// Asks for a path; the connection, and what has come of the answer's body.
+async fn open(socket: &Path, path: &str) -> Result<(UnixStream, Vec<u8>), Trouble> {
+    let failed = |why| Trouble::Socket { socket: socket.to_owned(), why };
+    let mut stream = UnixStream::connect(socket).await.map_err(failed)?;
+    stream.write_all(get(path).as_bytes()).await.map_err(failed)?;
+    let mut answer = Vec::new();
+    let head = loop {
+        if stream.read_buf(&mut answer).await.map_err(failed)? == 0 {
+            return Err(Trouble::Closed);
+        }
+        if let Some(head) = Head::parse(&answer)? {
+            break head;
+        }
+    };
+    answer.drain(..head.length);
+    if head.status == 200 {
+        return Ok((stream, answer));
+    }
+    // Whatever else it says, the number is enough.
+    let _ = stream.take(SHOWN as u64).read_to_end(&mut answer).await;
+    Err(Trouble::Refused { status: head.status, said: shown(&answer) })
+}
+
+/// The same from the command. It prints to a pipe that we bound, and dies with us.
+async fn run(commands: &[&str]) -> Result<Vec<u8>, Trouble> {
+    for &command in commands {
+        let mut tailscale = Command::new(command);
+        tailscale
+            .args(["status", "--json"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let failed = |why: io::Error| Trouble::Command { command: command.to_owned(), said: why.to_string() };
+        let mut child = match tailscale.kill_on_drop(true).spawn() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            child => child.map_err(failed)?,
+        };
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            unreachable!("both were asked for");
+        };
+        let (mut text, mut said) = (Vec::new(), Vec::new());
+        let (mut stdout, mut stderr) = (stdout.take(MOST_STATUS as u64 + 1), stderr.take(SHOWN as u64));
+        let read = async { tokio::try_join!(stdout.read_to_end(&mut text), stderr.read_to_end(&mut said)) };
+        read.await.map_err(failed)?;
+        if text.len() > MOST_STATUS {
+            return Err(Trouble::Long);
+        }
+        let status = child.wait().await.map_err(failed)?;
+        if status.success() {
+            return Ok(text);
+        }
+        let command = command.to_owned();
+        return Err(Trouble::Command { command, said: format!("{status}: {}", shown(&said)) });
+    }
+    Err(Trouble::Nothing)
+}
+
+fn shown(said: &[u8]) -> String {
+    String::from_utf8_lossy(said).trim().chars().take(SHOWN).collect::<String>().escape_debug().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    async fn answer(script: &str) -> Result<String, String> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let program = dir.path().join("tailscale");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("room");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
+        let text = run(&["/nonexistent/tailscale", program.to_str().expect("text")]).await;
+        text.map(|text| String::from_utf8_lossy(&text).into_owned()).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn the_command_stands_in_where_there_is_no_socket() {
+        assert_eq!(answer("echo \"$@\"").await, Ok("status --json\n".to_owned()));
+        let error = answer("echo 'failed to connect' >&2; exit 1").await.expect_err("it failed");
+        assert!(error.contains("exit status: 1: failed to connect"), "{error}");
+        let nothing = run(&["/nonexistent/tailscale"]).await.expect_err("no command").to_string();
+        assert!(nothing.contains("install Tailscale"), "{nothing}");
+    }
+}

@@ -1,0 +1,123 @@
+//! Which machines of a tailnet are builders now, and why others that are meant are not.
+
+use core::net::IpAddr;
+
+use super::{Node, Status, clip};
+use crate::domain::tailnet::dns_label;
+use crate::domain::{Admission, BuilderName, HostKey, NodeFilter, SshServer, TailnetPath};
+
+/// The tailnet's builders, by name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Choice {
+    /// Those that can be reached.
+    pub found: Vec<Found>,
+    /// Those that are meant and cannot be: name and reason.
+    pub absent: Vec<(String, Absence)>,
+}
+
+/// A builder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The name that it asked for, unless another machine had it already: then the one that it got.
+    pub name: BuilderName,
+    /// In the tailnet.
+    pub address: IpAddr,
+    /// The key that the tailnet vouches for, where Tailscale answers on the ssh port.
+    pub host_key: Option<HostKey>,
+    /// What the policy must say to let us in.
+    pub admission: Admission,
+    /// How packets get there.
+    pub path: Option<TailnetPath>,
+    /// Whether a way there is known yet. Tailscale drops what is sent before, and takes five seconds to try again.
+    pub has_way: bool,
+    /// Bytes that came from it.
+    pub received: u64,
+}
+
+/// Why a machine that is meant cannot be a builder now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Absence {
+    /// Control does not hear of it.
+    #[error("offline")]
+    Offline,
+    /// Its key has expired.
+    #[error("its key in the tailnet has expired: log it in again, or disable the expiry of its key")]
+    Expired,
+    /// Tailscale SSH is off, or not known yet.
+    #[error(
+        "online without Tailscale SSH: run `tailscale set --ssh` there, or say `ssh = \"sshd\"` for an sshd of its own"
+    )]
+    NoSsh,
+    /// Only keys that we don't know how to read.
+    #[error("its ssh host keys make no sense")]
+    NoKey,
+    /// Not in the tailnet.
+    #[error("without an address in the tailnet")]
+    NoAddress,
+    /// A name that no builder can have.
+    #[error("its name cannot be a builder's: letters, digits and . _ @ : - are allowed, no dash first")]
+    NoName,
+    /// Somebody else has the name.
+    #[error("another machine has this name already")]
+    Twice,
+}
+
+/// Those whom the filter wants.
+pub fn choose(status: &Status, filter: &NodeFilter, ssh: SshServer) -> Choice {
+    let wanted = |node: &&Node| !node.is_sharee && filter.wants(&node.host_name, &node.label, &node.tags);
+    let mut choice = Choice::default();
+    for node in status.peers.iter().filter(wanted) {
+        match usable(status, node, filter, ssh) {
+            Ok(found) => choice.found.push(found),
+            Err(why) => choice.absent.push((shown(node), why)),
+        }
+    }
+    choice.found.sort_by(|one, other| one.name.cmp(&other.name));
+    choice.found.dedup_by(|later, first| {
+        let twice = later.name == first.name;
+        if twice {
+            choice.absent.push((clip(later.name.as_str()), Absence::Twice));
+        }
+        twice
+    });
+    choice.absent.sort_by(|one, other| one.0.cmp(&other.0));
+    choice
+}
+
+fn usable(status: &Status, node: &Node, filter: &NodeFilter, ssh: SshServer) -> Result<Found, Absence> {
+    if !node.online {
+        return Err(Absence::Offline);
+    }
+    if node.expired {
+        return Err(Absence::Expired);
+    }
+    let host_key = match ssh {
+        SshServer::Own => None,
+        SshServer::Tailscale if !node.has_ssh => return Err(Absence::NoSsh),
+        SshServer::Tailscale => Some(best_key(node).ok_or(Absence::NoKey)?),
+    };
+    let name = BuilderName::parse(name(node)).map_err(|_| Absence::NoName)?;
+    let address = node.addresses.iter().find(|address| address.is_ipv4()).or(node.addresses.first());
+    let address = *address.ok_or(Absence::NoAddress)?;
+    let destination = filter.tag.clone().unwrap_or_else(|| status.called(node));
+    let admission = Admission { source: status.called(&status.us), destination };
+    let (path, has_way, received) = (node.path.clone(), node.has_way, node.received);
+    Ok(Found { name, address, host_key, admission, path, has_way, received })
+}
+
+/// No two machines have the same label, so no two have the same name.
+fn name(node: &Node) -> &str {
+    if dns_label(&node.host_name) == node.label { &node.host_name } else { &node.label }
+}
+
+fn shown(node: &Node) -> String {
+    let name = name(node);
+    clip(if name.is_empty() { &node.host_name } else { name })
+}
+
+/// ssh asks for a key of the kind that it knows, and servers have one of each.
+fn best_key(node: &Node) -> Option<HostKey> {
+    const BEST_FIRST: [&str; 3] = ["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"];
+    let of_kind = |kind: &&str| node.host_keys.iter().find(|key| key.kind() == *kind);
+    BEST_FIRST.iter().find_map(of_kind).or(node.host_keys.first()).cloned()
+}
