@@ -204,10 +204,29 @@ in
   "a switch restarts the service and leaves its sockets" = holds (
     !plain.systemd.services.muster.stopIfChanged
   );
-  "another configuration is another start" = holds (
+  "another configuration is read again, without a restart" = holds (
     lib.elem plain.environment.etc."muster/config.toml".source
-      plain.systemd.services.muster.restartTriggers
+      plain.systemd.services.muster.reloadTriggers
+    && lib.hasInfix "bin/kill -HUP $MAINPID\n" (service plain)
   );
+  "what waits for a start is a restart" =
+    equal
+      [
+        true
+        false
+      ]
+      (
+        map
+          (
+            settings:
+            (with' (one // { inherit settings; }) { }).systemd.services.muster.restartTriggers
+            == plain.systemd.services.muster.restartTriggers
+          )
+          [
+            { timeouts.lost_after = "90s"; }
+            { store_dir = "/gnu/store"; }
+          ]
+      );
   "the directory of the sockets stays" = contains "RuntimeDirectoryPreserve=true\n" (service plain);
   "a wrong configuration is not started again" = contains "RestartPreventExitStatus=2\n" (
     service plain
