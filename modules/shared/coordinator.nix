@@ -72,6 +72,12 @@ let
           default = [ ];
           description = "System features that a build must ask for to be placed there.";
         };
+        labels = mkOption {
+          type = types.listOf types.singleLineStr;
+          default = [ ];
+          example = [ "big" ];
+          description = "Words of your own for it, which routes in `settings` and `muster use` send builds to.";
+        };
         slots = mkOption {
           type = types.nullOr types.ints.positive;
           default = null;
@@ -86,6 +92,7 @@ let
     }
   );
 
+  orNull = list: if list == [ ] then null else list;
   tableOf = name: builder: {
     inherit name;
     inherit (builder) systems features slots;
@@ -96,9 +103,21 @@ let
       + lib.optionalString (builder.port != null) ":${toString builder.port}";
     key = if builder.identityFile == null then null else cfg.keyPath builder.identityFile;
     host_key = builder.hostKey;
-    mandatory = if builder.mandatoryFeatures == [ ] then null else builder.mandatoryFeatures;
+    mandatory = orNull builder.mandatoryFeatures;
+    labels = orNull builder.labels;
     speed_factor = builder.speedFactor;
   };
+
+  # As the configuration has it, with the key where the coordinator can read it.
+  tailscaleTable =
+    source:
+    lib.filterAttrs (_: value: value != null) (
+      source
+      // {
+        names = orNull source.names;
+        key = if source.key == null then null else cfg.keyPath source.key;
+      }
+    );
 
   # What the user wrote in each entry, before defaults were filled in; where that cannot be told, everything counts as written.
   written =
@@ -123,6 +142,7 @@ let
     lib.filter (path: path != null) (
       lib.mapAttrsToList (_: builder: builder.identityFile) cfg.builders
       ++ map (entry: entry.machine.sshKey) adopted
+      ++ map (source: source.key) cfg.sources.tailscale
       ++ cfg.identityFiles
     )
   );
@@ -209,6 +229,56 @@ in
       default = [ ];
       description = "Commands that print a line of JSON for each builder (docs/sources.md).";
     };
+    sources.tailscale = mkOption {
+      type = types.listOf (
+        types.submodule {
+          options = {
+            tag = mkOption {
+              type = types.nullOr (types.strMatching "tag:.+");
+              default = null;
+              example = "tag:nix-builder";
+              description = "The builders' tag: the only one of the three that a machine can't give itself.";
+            };
+            prefix = mkOption {
+              type = types.nullOr types.singleLineStr;
+              default = null;
+              description = "What their names begin with.";
+            };
+            names = mkOption {
+              type = types.listOf types.singleLineStr;
+              default = [ ];
+              description = "Their names.";
+            };
+            ssh = mkOption {
+              type = types.enum [
+                "tailscale"
+                "sshd"
+              ];
+              default = "tailscale";
+              description = "Who answers on their ssh port: Tailscale SSH, without any key, or an sshd of their own.";
+            };
+            user = mkOption {
+              type = types.singleLineStr;
+              default = "remotebuild";
+              description = "The user to log in as.";
+            };
+            key = mkOption {
+              type = types.nullOr isFile;
+              default = null;
+              description = "The private key to log in with, for `\"sshd\"`.";
+            };
+            port = mkOption {
+              type = types.nullOr types.port;
+              default = null;
+              description = "The port, for `\"sshd\"`. `null`: ssh's own choice.";
+            };
+          };
+        }
+      );
+      default = [ ];
+      example = [ { tag = "tag:nix-builder"; } ];
+      description = "The machines of this machine's tailnet that have all of what is said of them (docs/sources.md).";
+    };
     identityFiles = mkOption {
       type = types.listOf isFile;
       default = [ ];
@@ -281,7 +351,8 @@ in
           ++ map (source: {
             exec = source.command;
             inherit (source) interval;
-          }) cfg.sources.exec;
+          }) cfg.sources.exec
+          ++ map (source: { tailscale = tailscaleTable source; }) cfg.sources.tailscale;
         # nix.conf is made here, so that nobody has to write into Nix's own machines file.
         endpoint.install = default false;
       };
@@ -342,6 +413,15 @@ in
         message = ''
           services.muster.coordinator: there is no builder and nothing that finds one. Name one in
           services.muster.coordinator.builders or nix.buildMachines, or set services.muster.coordinator.sources.
+        '';
+      }
+      {
+        assertion = lib.all (
+          source: source.tag != null || source.prefix != null || source.names != [ ]
+        ) cfg.sources.tailscale;
+        message = ''
+          services.muster.coordinator.sources.tailscale: an entry names none of tag, prefix and names, so every machine of
+          the tailnet would be a builder. Give the builders a tag, and say tag = "tag:nix-builder".
         '';
       }
       {

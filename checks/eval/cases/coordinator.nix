@@ -37,6 +37,7 @@ let
           systems = [ "x86_64-linux" ];
           features = [ "kvm" ];
           mandatoryFeatures = [ "kvm" ];
+          labels = [ "eu" ];
           slots = 8;
           speedFactor = 1.5;
         };
@@ -112,6 +113,7 @@ in
         features = ["kvm"]
         host_key = "${hostKey}"
         key = "${full.services.muster.coordinator.keyPath "/home/eva/my key"}"
+        labels = ["eu"]
         mandatory = ["kvm"]
         name = "big"
         slots = 8
@@ -127,6 +129,41 @@ in
       interval = "30s";
     }
   ] full.services.muster.coordinator.settings.source;
+  "a tailnet is a source, with the key where the coordinator can read it" =
+    let
+      config = with' {
+        sources.tailscale = [
+          { tag = "tag:nix-builder"; }
+          {
+            names = [ "b1" ];
+            ssh = "sshd";
+            key = "/root/.ssh/remotebuild";
+            port = 2222;
+          }
+        ];
+      } { };
+    in
+    equal [
+      {
+        tailscale = {
+          tag = "tag:nix-builder";
+          ssh = "tailscale";
+          user = "remotebuild";
+        };
+      }
+      {
+        tailscale = {
+          names = [ "b1" ];
+          ssh = "sshd";
+          user = "remotebuild";
+          key = config.services.muster.coordinator.keyPath "/root/.ssh/remotebuild";
+          port = 2222;
+        };
+      }
+    ] config.services.muster.coordinator.settings.source;
+  "a tailnet of which nothing is said" = complains [ "sources.tailscale" "tag:nix-builder" ] (
+    with' { sources.tailscale = [ { } ]; } { }
+  );
   "settings are written beside what the module says" = contains "[timeouts]\nlost_after = \"90s\"\n" (
     text full
   );
