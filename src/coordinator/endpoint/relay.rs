@@ -38,7 +38,8 @@ impl Session {
         to.flush().await?;
         let logged = tokio::select! {
             logged = pass_log_on(&mut from, &self.dialect, &mut self.writer) => logged?,
-            failed = pass_request_on(&mut self.reader, to) => return Err(failed),
+            // Open until the end: a daemon that nobody can ask any more leaves, and that would look like the end.
+            failed = pass_request_on(&mut self.reader, &mut to) => return Err(failed),
         };
         if let Err(error) = logged {
             return self.error(&error.to_string()).await;
