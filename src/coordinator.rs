@@ -26,6 +26,7 @@ mod narration;
 mod offer;
 mod once;
 mod orders;
+mod own_link;
 mod probe;
 mod reach;
 mod reload;

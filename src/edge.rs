@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod ancestry;
+pub mod carrier;
 pub mod channel;
 pub mod clock;
 pub mod control;

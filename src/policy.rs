@@ -5,7 +5,7 @@
 //!
 //! | file | what it decides |
 //! |---|---|
-//! | `health` (on `fleet`) | who is there, who is in doubt, who is left alone |
+//! | `health` (on `fleet`) | who is there, who is in doubt, who is left alone; `outage`: when it is our own link |
 //! | `requests` (on `builds`) | who shares a build, who is answered, when it is forgotten |
 //! | `schedule` (on `queue`) | what starts next; `place` says where, `waiting` what is said meanwhile |
 //! | `orders` | what follows when people drain a builder, cancel a build, or stop |
@@ -23,6 +23,7 @@ mod fleet;
 mod health;
 mod memory;
 mod orders;
+mod outage;
 pub mod place;
 mod presence;
 mod queue;

@@ -43,3 +43,20 @@ def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:
         coordinator.wait_for_health("healthy", "b1", "b2")
         rows = coordinator.status()["builders"]
         assert all(row["lost"] == 0 for row in rows), rows
+
+    with subtest("so it is where there is but one builder, and nobody to fall silent with it"):
+        coordinator.stop()
+        close_gate(b1)
+        coordinator.start(CONFIG, builders=[uri("b1")])
+        coordinator.wait_for_health("healthy", "b1")
+        alone = start_build(localmachine, derivation("alone", f"{HERE}; echo begun; {AT_GATE}"))
+        wait_for(lambda: "begun" in alone.output(), "it begins")
+        localmachine.block()
+        coordinator.wait_for(lambda rows: rows["b1"]["health"] in ("probing", "down"), "it is missed")
+        localmachine.unblock()
+        wait_for(lambda: alone.output().count("begun") >= 2, "it begins anew")
+        open_gate(b1)
+        alone.succeed(30)
+        row = coordinator.status()["builders"][0]
+        assert row["lost"] == 0, row
+        assert "no network interface of this machine has a carrier" in coordinator.log()

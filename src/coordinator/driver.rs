@@ -20,7 +20,7 @@ use super::narration::Narration;
 use super::offer::Writes;
 use super::reach::Reach;
 use super::roster::Roster;
-use super::{News, World, control, endpoint, probe, sources, transport};
+use super::{News, World, control, endpoint, own_link, probe, sources, transport};
 use crate::config::{Builder, Config, NOTICE};
 use crate::domain::{AttemptId, BuilderName, RequestId, TailnetPath, Time, WhenEmpty};
 use crate::edge::discover::Rank;
@@ -83,6 +83,7 @@ pub async fn run(
     driver.discover(&shutdown)?;
     world.tracker.spawn(endpoint::serve(listeners.endpoint, Arc::clone(&world), shutdown.clone()));
     world.tracker.spawn(control::serve(listeners.control, Arc::clone(&world), shutdown.clone()));
+    world.tracker.spawn(own_link::watch(Arc::clone(&world), shutdown.clone()));
     let ended = driver.serve(heard, reloads, &shutdown).await;
     driver.end(&shutdown).await;
     ended

@@ -104,7 +104,7 @@ impl State {
             elsewhere: self.fleet.iter().any(|(name, other)| {
                 name != builder && build.failures_on(name) == 0 && self.could_take(build, other)
             }),
-            link_suspect: self.link_is_suspect(now),
+            link_suspect: self.link_is_suspect(builder, now),
         })
     }
 

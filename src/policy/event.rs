@@ -69,6 +69,10 @@ pub enum Event {
     Ended(AttemptId, AttemptOutcome),
     /// Other settings hold from now on; what is under way keeps the times that it was given.
     Configured(Settings),
+    /// Our own link went down: these builders are behind it.
+    LinkDown(Vec<BuilderName>),
+    /// Our own link is up again.
+    LinkUp,
     /// A time that [`Effect::WakeAt`] asked for has come.
     Woke,
     /// Nothing new starts there from now on; what runs is finished.

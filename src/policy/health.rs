@@ -65,6 +65,7 @@ impl State {
         let was_suspect = builder.health == Health::Suspect;
         builder.turn(Health::Healthy, now);
         self.link_suspect = None;
+        self.outage.heard(name);
         if was_suspect {
             self.no_second_attempts(name);
         }
@@ -257,18 +258,14 @@ impl State {
         }
     }
 
-    pub(super) fn link_is_suspect(&self, now: Time) -> bool {
-        self.link_suspect.is_some_and(|since| now.since(since) <= self.settings.lost_after)
-    }
-
     fn cut_if_silent(&mut self, name: &BuilderName, now: Time) {
-        let counted = !self.link_is_suspect(now);
+        let counted = !self.link_is_suspect(name, now);
         let Some(builder) = self.fleet.get_mut(name) else { return };
         let silence = now.since(builder.last_seen);
         if builder.health != Health::Suspect || silence < self.settings.lost_after {
             return;
         }
-        let why = format!("no answer for {}", super::place::seconds(silence));
+        let why = format!("no answer for {}", super::place::elapsed(silence));
         if counted && !builder.attempts.is_empty() {
             builder.incidents = builder.incidents.saturating_add(1);
         }

@@ -86,7 +86,7 @@ impl fmt::Display for Reason {
             Reason::Untrusted => f.write_str("its daemon does not trust us"),
             Reason::Unsigned(path) => write!(f, "its daemon does not trust us, and {}", unsigned(path)),
             Reason::Probing => f.write_str("it is being probed"),
-            Reason::Silent(silence) => write!(f, "it has not answered for {}", seconds(*silence)),
+            Reason::Silent(silence) => write!(f, "it has not answered for {}", elapsed(*silence)),
             Reason::Down(why) => write!(f, "it is down: {why}"),
             Reason::RunsHere => f.write_str("an attempt runs there already"),
             Reason::FailedHere(times) => write!(f, "{times} of its attempts failed there"),
@@ -96,9 +96,14 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A duration for people: whole seconds, at least one.
+/// A time to come, for people: whole seconds, rounded up, at least one.
 pub(super) fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_millis().div_ceil(1_000).max(1))
+}
+
+/// A time that has passed, for people: the nearest whole second, at least one.
+pub(super) fn elapsed(duration: Duration) -> String {
+    format!("{} s", duration.saturating_add(Duration::from_millis(500)).as_secs().max(1))
 }
 
 /// Features as a phrase.
@@ -224,4 +229,19 @@ fn estimate(builder: &Builder, missing: u64, settings: &Settings) -> Duration {
     let crowding = 1.0 + f64::from(builder.busy) / f64::from(builder.slots().max(1));
     let transfer = missing.saturating_mul(1_000) / settings.link_rate.max(1);
     Duration::from_millis(transfer) + settings.build_time.mul_f64(crowding / speed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_rounded_up_and_what_has_passed_to_the_nearest_second() {
+        for (millis, wait, passed) in
+            [(0, "1 s", "1 s"), (1_499, "2 s", "1 s"), (3_004, "4 s", "3 s"), (3_500, "4 s", "4 s")]
+        {
+            let duration = Duration::from_millis(millis);
+            assert_eq!((seconds(duration).as_str(), elapsed(duration).as_str()), (wait, passed));
+        }
+    }
 }

@@ -11,6 +11,7 @@ use super::builds::Builds;
 use super::event::{Effect, Event};
 use super::fleet::{Fleet, Probe};
 use super::memory::Memory;
+use super::outage::Outage;
 use super::place::{self, Placement};
 use super::presence::Presence;
 use super::queue::Queue;
@@ -40,6 +41,8 @@ pub struct State {
     pub(super) rng: Rng,
     /// Since when all builders together are silent.
     pub(super) link_suspect: Option<Time>,
+    /// The last time that our own link was down.
+    pub(super) outage: Outage,
     pub(super) drain: Drain,
     /// Builds that came to the queue in this step, and whose requests have not heard why they wait.
     pub(super) fresh: Vec<BuildId>,
@@ -64,6 +67,7 @@ impl State {
             memory: Memory::new(settings.remembered),
             rng: Rng::with_seed(settings.seed),
             link_suspect: None,
+            outage: Outage::default(),
             drain: Drain::No,
             fresh: Vec::new(),
             held: BTreeSet::new(),
@@ -129,6 +133,8 @@ impl State {
             Event::Reached(attempt, stage) => self.reached(attempt, stage, now),
             Event::Ended(attempt, outcome) => self.ended(attempt, outcome, now),
             Event::Configured(settings) => self.settings = settings,
+            Event::LinkDown(builders) => self.outage.begin(builders, now),
+            Event::LinkUp => self.link_is_back(now),
             Event::Woke => {}
             Event::Drained(builder, by) => self.drain(&builder, Some(by), now),
             Event::Undrained(builder) => self.drain(&builder, None, now),

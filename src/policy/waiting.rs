@@ -3,7 +3,7 @@
 use super::builds::Build;
 use super::event::Effect;
 use super::fleet::{Builder, Fleet, Health, Probe};
-use super::place::{Reason, either, seconds, unfit, unsigned, words};
+use super::place::{Reason, either, elapsed, seconds, unfit, unsigned, words};
 use super::queue::{Group, Shape};
 use super::settings::Settings;
 use crate::domain::{BuilderName, RequestId, StorePath, Time};
@@ -101,7 +101,7 @@ fn state(name: &BuilderName, builder: &Builder, now: Time) -> String {
     let why = builder.reason.as_deref().unwrap_or("no reason known");
     match builder.health {
         Health::Healthy => format!("{name} is ready"),
-        Health::Suspect => format!("{name} has not answered for {}", seconds(now.since(builder.last_seen))),
+        Health::Suspect => format!("{name} has not answered for {}", elapsed(now.since(builder.last_seen))),
         Health::Probing if builder.reason.is_some() => format!("{name} is tried again: {why}"),
         Health::Probing => format!("{name} is being probed"),
         Health::Down => match builder.probe {

@@ -226,6 +226,63 @@ fn our_own_link_is_blamed_for_a_minute_at_most() {
     assert_eq!(world.state.snapshot(world.now).builds[0].lost, 1);
 }
 
+/// The losses that are counted where b1, one of `builders`, is lost `after` seconds of silence that began with `news`.
+fn losses_after(builders: usize, news: Event, after: f64) -> (u64, u32) {
+    let mut world = World::of(builders);
+    world.ask(1);
+    let (attempt, _) = world.one_start();
+    world.tell(news);
+    world.nature("b1", Nature::Silent);
+    world.pass(after);
+    world.end(attempt, lost());
+    (world.row("b1").lost, world.state.snapshot(world.now).builds[0].lost)
+}
+
+#[test]
+fn while_our_own_link_is_down_no_loss_is_counted_although_one_builder_alone_falls_silent() {
+    let down = || Event::LinkDown(vec![name("b1")]);
+    for builders in [1, 2] {
+        assert_eq!(losses_after(builders, down(), 63.0), (0, 0), "of {builders}");
+        assert_eq!(losses_after(builders, Event::Woke, 63.0), (1, 1), "of {builders}, with the link up");
+    }
+}
+
+#[test]
+fn our_own_link_that_is_down_is_blamed_for_a_minute_at_most_and_only_for_builders_behind_it() {
+    assert_eq!(losses_after(1, Event::LinkDown(vec![name("b1")]), 75.0), (1, 1));
+    assert_eq!(losses_after(2, Event::LinkDown(vec![name("b2")]), 63.0), (1, 1));
+}
+
+#[test]
+fn a_connection_that_breaks_when_our_link_is_back_is_still_its_fault_until_the_builder_is_heard() {
+    for heard in [false, true] {
+        let mut world = World::of(1);
+        world.ask(1);
+        let (attempt, _) = world.one_start();
+        world.tell(Event::LinkDown(vec![name("b1")]));
+        world.nature("b1", Nature::Silent);
+        world.pass(5.0);
+        world.tell(Event::LinkUp);
+        if heard {
+            world.tell(Event::Pinged(name("b1"), Ok(())));
+        }
+        world.end(attempt, lost());
+        assert_eq!(world.row("b1").lost, u64::from(heard));
+    }
+}
+
+#[test]
+fn a_builder_that_is_down_is_probed_at_once_when_our_link_is_back() {
+    let mut world = World::of(1);
+    world.tell(Event::LinkDown(vec![name("b1")]));
+    world.nature("b1", Nature::Refuses);
+    world.pass(200.0);
+    assert_eq!(world.health("b1"), HealthWord::Down);
+    world.nature("b1", Nature::Answers(caps(1)));
+    world.tell(Event::LinkUp);
+    assert_eq!(world.health("b1"), HealthWord::Healthy);
+}
+
 /// Loses attempts on the only builder, whose probes succeed; returns the seconds between the starts.
 fn waits_between_losses(losses: usize) -> Vec<f64> {
     let mut settings = Settings::default();

@@ -118,8 +118,10 @@ impl Simulation {
             let builder = name(&format!("b{}", self.rng.u8(..25)));
             let attempt =
                 AttemptId { build: BuildId(self.rng.u64(..9_999) + 5_000), number: self.rng.u32(..3) };
-            let event = match self.rng.u8(..7) {
+            let event = match self.rng.u8(..9) {
                 0 => Event::Woke,
+                7 => Event::LinkDown(vec![builder]),
+                8 => Event::LinkUp,
                 1 => Event::Pinged(builder, Ok(())),
                 2 => Event::Present(builder, vec![hash(self.rng.u64(..9))]),
                 3 => Event::Ended(attempt, lost()),
