@@ -143,6 +143,7 @@ impl Attempt {
         let fetched = Fetcher::new(&self.world, &self.reach).fetch(channel, &paths).await;
         let outputs = fetched.map_err(|error| match error {
             FetchError::Bad { path, reason } => AttemptOutcome::BadOutput { path, reason },
+            error @ FetchError::TooLarge { .. } => AttemptOutcome::TooLarge(error.to_string()),
             FetchError::Unreachable(error) => lost(STAGE, &error),
             FetchError::Builder(error) => failed(STAGE, error),
             FetchError::Stalled(error) => lost(STAGE, &error),
