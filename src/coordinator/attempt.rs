@@ -79,6 +79,7 @@ impl Attempt {
     async fn prepare(&self, channel: &mut Lease) -> Step<Vec<Arc<PathInfo>>> {
         let paths: Vec<StorePath> = self.job.closure.iter().map(|info| info.path.clone()).collect();
         let meter = channel.meter();
+        channel.holds_roots();
         let mut valid = watched(&meter, self.patience(), channel.root_and_query(&paths)).await?;
         let absent: Vec<StorePath> = paths.into_iter().filter(|path| !valid.contains(path)).collect();
         if !absent.is_empty() && self.world.config().builders_use_substitutes == Some(true) {

@@ -142,6 +142,7 @@ impl Carrier {
     async fn try_to_send(&self, portion: &[Arc<PathInfo>]) -> Result<(), UploadError> {
         let mut source = self.local.daemon().await.map_err(LocalError::from)?;
         let mut channel = self.pool.checkout().await?;
+        channel.holds_roots();
         let meter = channel.meter();
         let copied = meter.watch(self.stalled_after, copy(&mut source, &mut channel, portion)).await;
         copied.inspect_err(|_| self.pool.doubt())??;
