@@ -63,6 +63,7 @@ in
         uri = "ssh-ng://remotebuild@10.0.0.2:2222?base64-ssh-public-host-key=c3NoLWVkMjU1MTkgQUFBQUMzTnphQzFsWkRJMU5URTVBQUFBSURuQ1FYbGxsSG9MWDVFdlUrdDZ5UC9ucHNtdXhLdDBza0hWZUphc2hpekU%3D";
         key = mine.credentials.pathIn "muster" "/home/eva/my key";
         features = [ "kvm" ];
+        labels = [ "eu" ];
         speed_factor = 2;
       }
       {
@@ -75,6 +76,13 @@ in
       {
         exec = [ "/bin/list" ];
         interval = "30s";
+      }
+      {
+        tailscale = {
+          tag = "tag:nix-builder";
+          ssh = "tailscale";
+          user = "remotebuild";
+        };
       }
     ];
     expect = [ { systems = [ "aarch64-linux" ]; } ];

@@ -29,8 +29,11 @@ let
         "/labhost=/etc/hostname"
       ];
       substituters = lib.mkForce [ ];
-    }
-    // node.nix_conf;
+    };
+    # Last in nix.conf, so that it wins, as in the lab.
+    nix.extraOptions = lib.concatStrings (
+      lib.mapAttrsToList (key: value: "${key} = ${value}\n") node.nix_conf
+    );
     virtualisation = {
       cores = 2;
       memorySize = 1536;

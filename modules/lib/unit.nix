@@ -12,7 +12,8 @@ in
     {
       User = user;
       Group = group;
-      Restart = "always";
+      # After `muster stop` it stays away.
+      Restart = "on-failure";
       RestartSec = 2;
       # A wrong configuration is not mended by another start.
       RestartPreventExitStatus = 2;

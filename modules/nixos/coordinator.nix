@@ -18,6 +18,26 @@ let
   nix = config.nix.package;
   wantsBash = lib.getName nix == "lix" || lib.versionOlder (lib.getVersion nix) "2.20";
 
+  # docs/configuration.md says which.
+  startOnly = [
+    [ "local_store" ]
+    [ "nix_daemon" ]
+    [ "store_dir" ]
+    [ "attach" ]
+    [
+      "endpoint"
+      "socket"
+    ]
+    [
+      "endpoint"
+      "machines_file"
+    ]
+    [
+      "control"
+      "socket"
+    ]
+  ];
+
   socket =
     name: mode:
     mine.unit.socket {
@@ -99,9 +119,15 @@ in
       ];
       # ProxyJump and ProxyCommand are run by the user's shell, and a system user has none.
       environment.SHELL = pkgs.runtimeShell;
+      # It tries again for ever: clients wait for it.
+      startLimitIntervalSec = 0;
       # Restarted in one go, or switch-to-configuration stops the sockets as well, and builds that run fail.
       stopIfChanged = false;
-      restartTriggers = [ config.environment.etc."muster/config.toml".source ];
+      # The running coordinator reads most of its configuration again; some of it waits for another start.
+      reloadTriggers = [ config.environment.etc."muster/config.toml".source ];
+      restartTriggers = [
+        (builtins.toJSON (map (path: lib.attrByPath path null cfg.settings) startOnly))
+      ];
       serviceConfig =
         mine.unit.service {
           inherit (cfg) user group;
@@ -109,6 +135,7 @@ in
         }
         // {
           ExecStart = "${lib.getExe config.services.muster.package} coordinator --config /etc/muster/config.toml";
+          ExecReload = "${pkgs.coreutils}/bin/kill -HUP $MAINPID";
         };
     };
 

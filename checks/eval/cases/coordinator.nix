@@ -37,6 +37,7 @@ let
           systems = [ "x86_64-linux" ];
           features = [ "kvm" ];
           mandatoryFeatures = [ "kvm" ];
+          labels = [ "eu" ];
           slots = 8;
           speedFactor = 1.5;
         };
@@ -112,6 +113,7 @@ in
         features = ["kvm"]
         host_key = "${hostKey}"
         key = "${full.services.muster.coordinator.keyPath "/home/eva/my key"}"
+        labels = ["eu"]
         mandatory = ["kvm"]
         name = "big"
         slots = 8
@@ -127,6 +129,41 @@ in
       interval = "30s";
     }
   ] full.services.muster.coordinator.settings.source;
+  "a tailnet is a source, with the key where the coordinator can read it" =
+    let
+      config = with' {
+        sources.tailscale = [
+          { tag = "tag:nix-builder"; }
+          {
+            names = [ "b1" ];
+            ssh = "sshd";
+            key = "/root/.ssh/remotebuild";
+            port = 2222;
+          }
+        ];
+      } { };
+    in
+    equal [
+      {
+        tailscale = {
+          tag = "tag:nix-builder";
+          ssh = "tailscale";
+          user = "remotebuild";
+        };
+      }
+      {
+        tailscale = {
+          names = [ "b1" ];
+          ssh = "sshd";
+          user = "remotebuild";
+          key = config.services.muster.coordinator.keyPath "/root/.ssh/remotebuild";
+          port = 2222;
+        };
+      }
+    ] config.services.muster.coordinator.settings.source;
+  "a tailnet of which nothing is said" = complains [ "sources.tailscale" "tag:nix-builder" ] (
+    with' { sources.tailscale = [ { } ]; } { }
+  );
   "settings are written beside what the module says" = contains "[timeouts]\nlost_after = \"90s\"\n" (
     text full
   );
@@ -204,14 +241,34 @@ in
   "a switch restarts the service and leaves its sockets" = holds (
     !plain.systemd.services.muster.stopIfChanged
   );
-  "another configuration is another start" = holds (
+  "another configuration is read again, without a restart" = holds (
     lib.elem plain.environment.etc."muster/config.toml".source
-      plain.systemd.services.muster.restartTriggers
+      plain.systemd.services.muster.reloadTriggers
+    && lib.hasInfix "bin/kill -HUP $MAINPID\n" (service plain)
   );
+  "what waits for a start is a restart" =
+    equal
+      [
+        true
+        false
+      ]
+      (
+        map
+          (
+            settings:
+            (with' (one // { inherit settings; }) { }).systemd.services.muster.restartTriggers
+            == plain.systemd.services.muster.restartTriggers
+          )
+          [
+            { timeouts.lost_after = "90s"; }
+            { store_dir = "/gnu/store"; }
+          ]
+      );
   "the directory of the sockets stays" = contains "RuntimeDirectoryPreserve=true\n" (service plain);
   "a wrong configuration is not started again" = contains "RestartPreventExitStatus=2\n" (
     service plain
   );
+  "it is started again however often it fails" = contains "StartLimitIntervalSec=0\n" (service plain);
   "it runs as a user of its own" = contains "User=muster\n" (service plain);
   "which is a system user" = holds plain.users.users.muster.isSystemUser;
   "it is locked down" = contains "ProtectSystem=strict\n" (service plain);
