@@ -494,3 +494,16 @@ fn it_may_open_as_many_files_as_the_system_allows() {
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(words[3], words[4], "{line}");
 }
+
+#[test]
+fn an_output_above_the_configured_limit_fails_once_and_names_the_limit() {
+    let builders = [support::Builder::new("b1", 1), support::Builder::new("b2", 1)];
+    let Some(mut stage) = Stage::without_coordinator(&builders, "[limits]\nmax_nar = 100000\n") else {
+        return;
+    };
+    stage.start_coordinator();
+    let failed = stage.build(&[Drv::new("large", "head -c 200000 /dev/zero > $out")]).wait();
+    assert_ne!(failed.code, Some(0), "{}", failed.terminal);
+    failed.says_once(&["-large' has ", "limits.max_nar", "allows 100000"]);
+    assert_eq!(stage.faults.builds_of("large").len(), 1);
+}

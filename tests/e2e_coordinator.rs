@@ -13,6 +13,10 @@ use support::{After, Builder, Client, Drv, Outcome, PATIENCE, Stage, What, When,
 /// Everything a coordinator may leave behind when it is told to end.
 const SOON: Duration = Duration::from_secs(2);
 
+/// For what nobody is left to end: daemons leave when they have lost their input, as fast as a busy machine lets them,
+/// and what does not notice stays for ever.
+const EVENTUALLY: Duration = Duration::from_secs(15);
+
 /// A build that can be held while its inputs travel, before it starts, in its log, at its end, and while its outputs
 /// travel.
 fn victim(stage: &Stage) -> Drv {
@@ -44,7 +48,7 @@ fn kill_during(when: When) {
     let client = stage.build(&[victim(&stage)]);
     stage.faults.struck(&fault);
     stage.kill_coordinator();
-    nothing_is_left(&stage, SOON);
+    nothing_is_left(&stage, EVENTUALLY);
     stage.start_coordinator();
     survived(client.wait());
     assert!(stage.text("victim").starts_with("@@output@@\nxxx"));
@@ -257,7 +261,7 @@ fn ends_at_once(first: Signal, second: Signal, codes: &[i32]) {
     let (code, took) = stage.stop_coordinator(Signal::CONT);
     assert!(code.is_some_and(|code| codes.contains(&code)), "exit code {code:?} after {took:?}");
     assert!(took < Duration::from_secs(1), "it took {took:?}");
-    nothing_is_left(&stage, SOON);
+    nothing_is_left(&stage, EVENTUALLY);
     stage.launch_coordinator();
     survived(client.wait());
 }
@@ -381,22 +385,43 @@ fn a_restart_of_every_daemon_one_after_the_other_costs_time_only() {
     );
 }
 
-/// It shakes hands and dies over the first question, as often as anybody asks, for a while.
-#[test]
-fn a_local_daemon_that_dies_again_and_again_while_a_build_is_prepared_costs_time_only() {
-    const LIVES: usize = 8;
-    let Some(stage) = with_local_daemon(Path::new("mortal")) else { return };
+/// A local daemon that says no more than `bytes`, in each of its first `lives`.
+fn mortal_daemon(stage: &Stage, lives: usize, bytes: usize) {
     let (program, starts) = (stage.path("mortal"), stage.path("starts"));
     let script = format!(
-        "#!/bin/sh\necho >> {starts}\n[ $(wc -l < {starts}) -gt {LIVES} ] && exec {daemon} \"$@\"\n{daemon} \"$@\" | head -c 80\n",
+        "#!/bin/sh\necho >> {starts}\n[ $(wc -l < {starts}) -gt {lives} ] && exec {daemon} \"$@\"\n{daemon} \"$@\" | head -c {bytes}\n",
         starts = starts.display(),
         daemon = real_daemon().display(),
     );
     std::fs::write(stage.path("new"), script).expect("room");
     std::fs::set_permissions(stage.path("new"), std::fs::Permissions::from_mode(0o755)).expect("ours");
     std::fs::rename(stage.path("new"), program).expect("the same directory");
+}
+
+fn starts(stage: &Stage) -> usize {
+    std::fs::read_to_string(stage.path("starts")).expect("it was started").lines().count()
+}
+
+/// It shakes hands and dies over the first question, as often as anybody asks, for a while.
+#[test]
+fn a_local_daemon_that_dies_again_and_again_while_a_build_is_prepared_costs_time_only() {
+    const LIVES: usize = 8;
+    let Some(stage) = with_local_daemon(Path::new("mortal")) else { return };
+    mortal_daemon(&stage, LIVES, 80);
     stage.build(&[Drv::new("thing", "echo thing > $out")]).wait().succeeds();
     assert_eq!(stage.text("thing"), "thing\n");
-    let starts = std::fs::read_to_string(starts).expect("it was started").lines().count();
-    assert!(starts > LIVES, "only {starts} starts");
+    assert!(starts(&stage) > LIVES, "only {} starts", starts(&stage));
+}
+
+/// It answers every question, and dies over each input that is larger than what it may say.
+#[test]
+fn a_local_daemon_that_dies_again_and_again_in_the_middle_of_an_input_costs_time_only() {
+    const LIVES: usize = 8;
+    let Some(stage) = with_local_daemon(Path::new("mortal")) else { return };
+    mortal_daemon(&stage, LIVES, 200_000);
+    stage.build(&[victim(&stage)]).wait().succeeds();
+    assert!(stage.text("victim").starts_with("@@output@@\nxxx"));
+    assert!(starts(&stage) > LIVES, "only {} starts", starts(&stage));
+    let totals = stage.status().totals;
+    assert_eq!(totals.repeated, 0, "no attempt was lost over it");
 }

@@ -81,6 +81,7 @@ impl Attempt {
         let closure = self.closure(channel).await?;
         let paths: Vec<StorePath> = closure.iter().map(|info| info.path.clone()).collect();
         let meter = channel.meter();
+        channel.holds_roots();
         let mut valid = watched(&meter, self.patience(), channel.root_and_query(&paths)).await?;
         let absent: Vec<StorePath> = paths.into_iter().filter(|path| !valid.contains(path)).collect();
         if !absent.is_empty() && self.world.config().builders_use_substitutes == Some(true) {
@@ -169,6 +170,7 @@ impl Attempt {
         let fetched = Fetcher::new(&self.world, &self.reach).fetch(channel, &paths).await;
         let outputs = fetched.map_err(|error| match error {
             FetchError::Bad { path, reason } => AttemptOutcome::BadOutput { path, reason },
+            error @ FetchError::TooLarge { .. } => AttemptOutcome::TooLarge(error.to_string()),
             FetchError::Unreachable(error) => lost(STAGE, &error),
             FetchError::Builder(error) => failed(STAGE, error),
             FetchError::Stalled(error) => lost(STAGE, &error),

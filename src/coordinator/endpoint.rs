@@ -309,7 +309,7 @@ impl Session {
         let (world, began) = (Arc::clone(&self.world), clock::now());
         let mut said = false;
         loop {
-            let error = match world.local.try_daemon().await {
+            let error = match world.local.is_there().await {
                 Err(error) if began.elapsed() < world.config().timeouts.reconnect => error,
                 _ => return Ok(()),
             };

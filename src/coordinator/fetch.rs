@@ -34,6 +34,18 @@ pub enum FetchError {
         /// What is wrong.
         reason: String,
     },
+    /// It is larger than we may take.
+    #[error(
+        "the output '{path}' has {bytes} bytes, and limits.max_nar of muster's configuration allows {limit}; raise it there, or build something smaller"
+    )]
+    TooLarge {
+        /// Which one.
+        path: StorePath,
+        /// What its NAR has.
+        bytes: u64,
+        /// What it may have.
+        limit: u64,
+    },
     /// There is no room for it here.
     #[error("cannot keep '{path}' in {} (limits.spool_dir): {why}", dir.display())]
     Local {
@@ -102,8 +114,8 @@ impl Fetcher {
         let info =
             info.ok_or_else(|| bad("the builder said that it built it, but does not have it".into()))?;
         if info.nar_size > self.max_nar {
-            let limit = self.max_nar;
-            return Err(bad(format!("it has {} bytes, limits.max_nar allows {limit}", info.nar_size)));
+            let (path, bytes, limit) = (path.clone(), info.nar_size, self.max_nar);
+            return Err(FetchError::TooLarge { path, bytes, limit });
         }
         Ok(info)
     }

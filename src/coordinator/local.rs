@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::sleep;
 
 use crate::domain::{PathInfo, StorePath};
@@ -20,8 +21,8 @@ const MAX_CACHED: usize = 200_000;
 
 /// Between tries at a daemon that is away.
 pub(super) const ASK_AGAIN: Duration = Duration::from_millis(500);
-/// Tries at one question over which the daemon is lost.
-const TRIES: u32 = 5;
+/// Channels that are open at once for mere questions, whoever asks: each is a process of the daemon.
+const QUESTIONS_AT_ONCE: usize = 32;
 
 /// Why the local store could not answer.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,7 @@ impl LocalError {
 /// and [`LocalStore::fresh`] do.
 pub struct LocalStore {
     pool: Arc<Pool>,
+    questions: Semaphore,
     patience: Mutex<Duration>,
     cache: Mutex<HashMap<StorePath, Arc<PathInfo>>>,
 }
@@ -63,12 +65,30 @@ pub struct LocalStore {
 impl LocalStore {
     /// The store behind that pool, whose daemon is away for `patience` at most.
     pub fn new(pool: Arc<Pool>, patience: Duration) -> Self {
-        Self { pool, patience: Mutex::new(patience), cache: Mutex::default() }
+        let questions = Semaphore::new(QUESTIONS_AT_ONCE);
+        Self { pool, questions, patience: Mutex::new(patience), cache: Mutex::default() }
     }
 
     /// From now on its daemon is away for `patience` at most.
     pub fn set_patience(&self, patience: Duration) {
         *self.patience.lock().unwrap_or_else(PoisonError::into_inner) = patience;
+    }
+
+    /// How long its daemon may be away.
+    pub fn patience(&self) -> Duration {
+        *self.patience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its daemon is there now; many who ask wait for each other.
+    pub async fn is_there(&self) -> Result<(), CheckoutError> {
+        let _turn = self.turn().await;
+        self.try_daemon().await.map(drop)
+    }
+
+    /// Leave to ask a question; never to be held while anything but the daemon is waited for.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Never closed.
+        self.questions.acquire().await.ok()
     }
 
     /// A channel to its daemon, if it is there now.
@@ -84,7 +104,7 @@ impl LocalStore {
     /// A channel to its daemon, as soon as it is there.
     pub async fn daemon(&self) -> Result<Lease, CheckoutError> {
         let began = clock::now();
-        let patience = *self.patience.lock().unwrap_or_else(PoisonError::into_inner);
+        let patience = self.patience();
         loop {
             match self.try_daemon().await {
                 Ok(daemon) => return Ok(daemon),
@@ -133,11 +153,11 @@ impl LocalStore {
 
     async fn records_now(&self, paths: &[Arc<PathInfo>]) -> Result<Vec<Arc<PathInfo>>, LocalError> {
         let paths: Vec<StorePath> = paths.iter().map(|info| info.path.clone()).collect();
-        let mut tries = 1;
+        let began = clock::now();
         let infos = loop {
             // Lost in the middle, it is asked again: it is there, or will be.
-            match self.look_up_on(self.daemon().await?, &paths).await {
-                Err(error) if error.may_pass() && tries < TRIES => tries += 1,
+            match self.look_up(&paths).await {
+                Err(error) if error.may_pass() && began.elapsed() < self.patience() => sleep(ASK_AGAIN).await,
                 done => break done?,
             }
         };
@@ -187,6 +207,7 @@ impl LocalStore {
         if paths.is_empty() {
             return Ok(Vec::new());
         }
+        let _turn = self.turn().await;
         self.look_up_on(self.try_daemon().await?, paths).await
     }
 
@@ -239,8 +260,14 @@ fn references_first(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::net::UnixListener;
+    use tokio_util::task::TaskTracker;
+
     use super::*;
-    use crate::domain::Sha256;
+    use crate::domain::{Sha256, StoreDir};
+    use crate::edge::channel::Transport;
 
     fn path(letter: char) -> StorePath {
         let base = format!("{}-{letter}", "0".repeat(32));
@@ -260,6 +287,49 @@ mod tests {
             ca: None,
         };
         (path(letter), Arc::new(info))
+    }
+
+    /// A daemon that answers nobody; the most connections that were open at once.
+    fn silent_daemon(socket: &std::path::Path) -> Arc<AtomicUsize> {
+        let listener = UnixListener::bind(socket).expect("a socket");
+        let (open, most): (Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
+        let peak = Arc::clone(&most);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                peak.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let open = Arc::clone(&open);
+                tokio::spawn(async move {
+                    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+                    open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        most
+    }
+
+    #[tokio::test]
+    async fn many_who_ask_at_once_share_a_few_daemons() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let most = silent_daemon(&dir.path().join("socket"));
+        let (transport, store_dir) = (Transport::Socket(dir.path().join("socket")), StoreDir::default());
+        let patience = Duration::from_millis(100);
+        let pool = Pool::new(transport, store_dir, patience, TaskTracker::new());
+        let local = Arc::new(LocalStore::new(pool, Duration::ZERO));
+        let mut asking = tokio::task::JoinSet::new();
+        for number in 0..4 * QUESTIONS_AT_ONCE {
+            let local = Arc::clone(&local);
+            asking.spawn(async move {
+                match number % 3 {
+                    0 => local.is_there().await.is_err(),
+                    1 => local.valid_for_hook(&[path('a')]).await.is_err(),
+                    _ => local.fresh(&[info('a', "").1]).await.is_err(),
+                }
+            });
+        }
+        assert!(asking.join_all().await.into_iter().all(|failed| failed), "nobody was answered");
+        let most = most.load(Ordering::SeqCst);
+        // The end of one is seen a moment after another has begun.
+        assert!((1..2 * QUESTIONS_AT_ONCE).contains(&most), "{most} connections at once");
     }
 
     #[test]

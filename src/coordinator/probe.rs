@@ -46,6 +46,7 @@ pub(super) async fn probe(reach: Arc<Reach>, world: Arc<World>) {
 pub(super) async fn ping(reach: Arc<Reach>, world: Arc<World>) {
     let limit = world.config().timeouts.silent_after;
     let asked = async {
+        reach.pools().bulk.close_old();
         let mut daemon = reach.pools().control.checkout().await.map_err(|error| error.to_string())?;
         let began = clock::now();
         let answered = daemon.query_valid_paths(&[], false).await.map_err(|error| error.to_string());

@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep;
 
-use super::local::{LocalError, LocalStore};
+use super::local::{ASK_AGAIN, LocalError, LocalStore};
 use crate::domain::{PathInfo, StorePath};
+use crate::edge::clock;
 use crate::edge::meter::Stalled;
 use crate::edge::pool::{CheckoutError, Lease, Pool};
 use crate::nix::client::Error;
@@ -30,6 +32,8 @@ use plan::Plan;
 
 /// Between reading from the local store and sending to the builder.
 const PIPE: usize = 256 << 10;
+/// What is written into it.
+const PIPED: &str = "AddMultipleToStore";
 
 /// Why inputs did not arrive.
 #[derive(Debug, thiserror::Error)]
@@ -118,14 +122,32 @@ impl Carrier {
         Ok(())
     }
 
+    /// The local daemon may die in the middle: another one is waited for, as when a build is prepared.
     async fn send(self, portion: Vec<Arc<PathInfo>>, claim: Claim) -> Result<Landed, UploadError> {
+        let began = clock::now();
+        loop {
+            match self.try_to_send(&portion).await {
+                Err(UploadError::Local(error))
+                    if error.may_pass() && began.elapsed() < self.local.patience() =>
+                {
+                    tracing::warn!("{error}; the inputs are sent again");
+                    sleep(ASK_AGAIN).await;
+                }
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(Landed { portion, _claim: claim }),
+            }
+        }
+    }
+
+    async fn try_to_send(&self, portion: &[Arc<PathInfo>]) -> Result<(), UploadError> {
         let mut source = self.local.daemon().await.map_err(LocalError::from)?;
         let mut channel = self.pool.checkout().await?;
+        channel.holds_roots();
         let meter = channel.meter();
-        let copied = meter.watch(self.stalled_after, copy(&mut source, &mut channel, &portion)).await;
+        let copied = meter.watch(self.stalled_after, copy(&mut source, &mut channel, portion)).await;
         copied.inspect_err(|_| self.pool.doubt())??;
         tracing::debug!(paths = portion.len(), "inputs sent");
-        Ok(Landed { portion, _claim: claim })
+        Ok(())
     }
 }
 
@@ -147,7 +169,9 @@ async fn copy(source: &mut Lease, to: &mut Lease, portion: &[Arc<PathInfo>]) -> 
     );
     match (read, sent) {
         // The pipe between the two breaks when the builder wants no more: then its own words count.
-        (Err(Error::Nar(CopyError::Sink { .. }) | Error::Io { .. }), Err(error)) => Err(error.into()),
+        (Err(Error::Nar(CopyError::Sink { .. }) | Error::Io { operation: PIPED, .. }), Err(error)) => {
+            Err(error.into())
+        }
         (Err(error), _) => Err(LocalError::Store(error).into()),
         (Ok(()), sent) => Ok(sent.map(drop)?),
     }
@@ -160,7 +184,7 @@ async fn read_items(
     portion: &[Arc<PathInfo>],
     to: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), Error> {
-    let io = |error| Error::Io { operation: "AddMultipleToStore", error };
+    let io = |error| Error::Io { operation: PIPED, error };
     to.write_all(&(portion.len() as u64).to_le_bytes()).await.map_err(io)?;
     for info in portion {
         to.write_all(&wire::encode(&**info, dialect)).await.map_err(io)?;

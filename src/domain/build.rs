@@ -186,6 +186,8 @@ pub enum AttemptOutcome {
         /// What is wrong with it.
         reason: String,
     },
+    /// An output is larger than the configuration allows; no other builder would make it smaller.
+    TooLarge(String),
     /// The local store or disk failed; no builder is to blame.
     LocalError {
         /// What was under way.

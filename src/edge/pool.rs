@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::channel::{Behind, OpenError, Reader, Transport, Writer};
+use super::clock;
 use super::meter::Meter;
 use crate::domain::StoreDir;
 use crate::nix::client::{self, Client};
@@ -24,6 +25,8 @@ pub type Daemon = Client<Reader, Writer>;
 
 /// A daemon's temporary roots live as long as its channel; this bounds how long they keep garbage alive.
 const KEPT_FOR: Duration = Duration::from_secs(600);
+/// The same where its roots keep a build's paths alive that is over, and nobody has built on it since.
+const ROOTS_KEPT_FOR: Duration = Duration::from_secs(60);
 /// Idle channels beyond this are closed.
 const MAX_IDLE: usize = 8;
 /// For the last words of a program that is no daemon.
@@ -90,7 +93,23 @@ struct Entry {
     daemon: Daemon,
     behind: Option<Behind>,
     meter: Meter,
+    age: Age,
+}
+
+/// How old a channel is.
+#[derive(Clone, Copy)]
+struct Age {
     opened: Instant,
+    /// When what it has rooted was last in use.
+    rooted: Option<Instant>,
+}
+
+impl Age {
+    fn is_over(&self, now: Instant) -> bool {
+        let rooted_for = self.rooted.map(|rooted| now.saturating_duration_since(rooted));
+        now.saturating_duration_since(self.opened) >= KEPT_FOR
+            || rooted_for.is_some_and(|time| time >= ROOTS_KEPT_FOR)
+    }
 }
 
 impl Pool {
@@ -110,8 +129,9 @@ impl Pool {
         if self.cut.is_cancelled() {
             return Err(CheckoutError::Cut(self.cut_reason()));
         }
+        self.close_old();
         while let Some(mut entry) = self.pop() {
-            if entry.opened.elapsed() < KEPT_FOR && entry.daemon.is_open().await {
+            if entry.daemon.is_open().await {
                 return Ok(self.lease(entry));
             }
         }
@@ -175,11 +195,17 @@ impl Pool {
             }
         };
         daemon.set_options(&options()).await?;
-        Ok(Entry { daemon, behind, meter, opened: Instant::now() })
+        Ok(Entry { daemon, behind, meter, age: Age { opened: clock::now(), rooted: None } })
     }
 
     fn lease(self: &Arc<Self>, entry: Entry) -> Lease {
-        Lease { entry: Some(entry), private: false, pool: Arc::clone(self) }
+        Lease { entry: Some(entry), private: false, roots: false, pool: Arc::clone(self) }
+    }
+
+    /// Closes idle channels that are too old; whoever asks for signs of life does so for all.
+    pub fn close_old(&self) {
+        let now = clock::now();
+        self.lock().retain(|entry| !entry.age.is_over(now));
     }
 
     fn pop(&self) -> Option<Entry> {
@@ -212,6 +238,7 @@ fn options() -> SetOptions {
 pub struct Lease {
     entry: Option<Entry>,
     private: bool,
+    roots: bool,
     pool: Arc<Pool>,
 }
 
@@ -249,6 +276,11 @@ impl Lease {
         self.private = true;
     }
 
+    /// What happens on the channel roots paths for as long as it is open: idle, it is closed soon.
+    pub fn holds_roots(&mut self) {
+        self.roots = true;
+    }
+
     fn entry(&self) -> &Entry {
         self.entry.as_ref().expect("taken only by drop")
     }
@@ -269,8 +301,33 @@ impl DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(entry) = self.entry.take().filter(|_| !self.private) {
+        if let Some(mut entry) = self.entry.take().filter(|_| !self.private) {
+            if self.roots {
+                entry.age.rooted = Some(clock::now());
+            }
             self.pool.give_back(entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_that_roots_paths_is_kept_for_a_minute_after_its_last_build_and_any_other_for_longer() {
+        let opened = clock::now();
+        let at = |seconds| opened + Duration::from_secs(seconds);
+        for (rooted, now, expected) in [
+            (None, 599, false),
+            (None, 600, true),
+            (Some(0), 59, false),
+            (Some(0), 60, true),
+            (Some(500), 559, false),
+            (Some(590), 600, true),
+        ] {
+            let age = Age { opened, rooted: rooted.map(at) };
+            assert_eq!(age.is_over(at(now)), expected, "rooted at {rooted:?}, now {now}");
         }
     }
 }

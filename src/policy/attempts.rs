@@ -254,6 +254,7 @@ fn words_of(outcome: &AttemptOutcome) -> String {
             message.clone()
         }
         AttemptOutcome::Lost { reason, .. } => reason.clone(),
+        AttemptOutcome::TooLarge(message) => message.clone(),
         AttemptOutcome::BadOutput { path, reason } => format!("{path}: {reason}"),
         AttemptOutcome::Cancelled => "it was cancelled there".to_owned(),
     }

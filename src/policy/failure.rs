@@ -66,6 +66,7 @@ enum How {
     Refused,
     Failed(BuildStatus),
     BadOutput,
+    TooLarge,
     LocalError,
     Cancelled,
 }
@@ -158,6 +159,7 @@ const TABLE: &[Row] = {
         Row(|how| how == How::Lost, &[], Then::Lost),
         Row(|how| how == How::Cancelled, &[], Then::Later),
         Row(|how| how == How::BadOutput, &[], Then::Elsewhere),
+        Row(|how| how == How::TooLarge, &[], Then::Final),
         Row(|how| how == How::LocalError, &[], Then::Local),
         Row(|how| how == How::Failed(PermanentFailure), KILLED, Then::Once),
         Row(|how| how == How::Failed(PermanentFailure), &["No space left on device"], Then::Once),
@@ -186,6 +188,7 @@ pub fn judge(outcome: &AttemptOutcome, past: &Past, limits: &Limits) -> Verdict 
         AttemptOutcome::Lost { stage: Stage::Preparing, reason } => (How::LostEarly, reason.as_str()),
         AttemptOutcome::Lost { reason, .. } => (How::Lost, reason.as_str()),
         AttemptOutcome::BadOutput { reason, .. } => (How::BadOutput, reason.as_str()),
+        AttemptOutcome::TooLarge(message) => (How::TooLarge, message.as_str()),
         AttemptOutcome::LocalError { message, .. } => (How::LocalError, message.as_str()),
         AttemptOutcome::Cancelled => (How::Cancelled, ""),
     };
@@ -389,6 +392,11 @@ mod tests {
             FRESH,
             Elsewhere(Against::Builder),
         );
+    }
+
+    #[test]
+    fn an_output_above_our_own_limit_is_final_at_once() {
+        check(&AttemptOutcome::TooLarge("limits.max_nar".to_owned()), FRESH, Final);
     }
 
     #[test]

@@ -165,6 +165,14 @@ fn a_bad_output_is_fetched_from_another_builder() {
 }
 
 #[test]
+fn an_output_above_our_own_limit_fails_the_build_at_once_and_counts_against_no_builder() {
+    let large = AttemptOutcome::TooLarge("limits.max_nar allows less".to_owned());
+    let (places, _, answers) = story(2, vec![large, done()]);
+    assert_eq!(places, ["b1"]);
+    assert_eq!(words(&answers[0].1), (Some(BuildStatus::MiscFailure), "on b1: limits.max_nar allows less"));
+}
+
+#[test]
 fn a_failure_of_our_own_store_is_retried_a_few_times_and_counts_against_no_builder() {
     let local =
         || AttemptOutcome::LocalError { stage: Stage::Fetching, message: "database is locked".to_owned() };
