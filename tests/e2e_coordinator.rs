@@ -385,11 +385,11 @@ fn a_restart_of_every_daemon_one_after_the_other_costs_time_only() {
     );
 }
 
-/// A local daemon that says no more than `bytes`, in each of its first `lives`.
-fn mortal_daemon(stage: &Stage, lives: usize, bytes: usize) {
+/// A local daemon that says no more than passes through `mouth`, in each of its first `lives`.
+fn mortal_daemon(stage: &Stage, lives: usize, mouth: &str) {
     let (program, starts) = (stage.path("mortal"), stage.path("starts"));
     let script = format!(
-        "#!/bin/sh\necho >> {starts}\n[ $(wc -l < {starts}) -gt {lives} ] && exec {daemon} \"$@\"\n{daemon} \"$@\" | head -c {bytes}\n",
+        "#!/bin/sh\necho >> {starts}\n[ $(wc -l < {starts}) -gt {lives} ] && exec {daemon} \"$@\"\n{daemon} \"$@\" | {mouth}\n",
         starts = starts.display(),
         daemon = real_daemon().display(),
     );
@@ -407,7 +407,7 @@ fn starts(stage: &Stage) -> usize {
 fn a_local_daemon_that_dies_again_and_again_while_a_build_is_prepared_costs_time_only() {
     const LIVES: usize = 8;
     let Some(stage) = with_local_daemon(Path::new("mortal")) else { return };
-    mortal_daemon(&stage, LIVES, 80);
+    mortal_daemon(&stage, LIVES, "head -c 80");
     stage.build(&[Drv::new("thing", "echo thing > $out")]).wait().succeeds();
     assert_eq!(stage.text("thing"), "thing\n");
     assert!(starts(&stage) > LIVES, "only {} starts", starts(&stage));
@@ -418,7 +418,7 @@ fn a_local_daemon_that_dies_again_and_again_while_a_build_is_prepared_costs_time
 fn a_local_daemon_that_dies_again_and_again_in_the_middle_of_an_input_costs_time_only() {
     const LIVES: usize = 8;
     let Some(stage) = with_local_daemon(Path::new("mortal")) else { return };
-    mortal_daemon(&stage, LIVES, 200_000);
+    mortal_daemon(&stage, LIVES, "dd bs=1 count=50000 2>/dev/null");
     stage.build(&[victim(&stage)]).wait().succeeds();
     assert!(stage.text("victim").starts_with("@@output@@\nxxx"));
     assert!(starts(&stage) > LIVES, "only {} starts", starts(&stage));
