@@ -267,6 +267,7 @@ fn connect_by(mut command: Command, stage: &Stage, bytes: &[u8]) -> (Option<i32>
 
 const MAGIC: u64 = 0x6e69_7863;
 const VERSION: u64 = 1 << 8 | 35;
+const HELLO: [u64; 4] = [MAGIC, VERSION, 0, 0];
 
 fn words(words: &[u64]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
@@ -325,6 +326,20 @@ fn an_unknown_operation_is_passed_to_the_local_daemon_and_a_build_after_it_is_no
     assert_eq!(stage.output("client", "stray"), None);
 }
 
+/// Stock Nix applies its own rules to builders that do not trust it, and hears of them before one is chosen.
+#[test]
+fn a_line_says_in_its_handshake_whether_its_builders_trust_us() {
+    let Some(stage) = Stage::of(1, 1) else { return };
+    let socket = stage.endpoint().display().to_string();
+    for (line, trust) in [("x86_64-linux-0", 1), ("x86_64-linux-0-untrusted", 2)] {
+        let mut command = stage.command(MUSTER);
+        command.args(["--stdio", "--store", &format!("{line}@{socket}")]);
+        let mut client = Talk::by(command);
+        client.says(&words(&HELLO));
+        assert_eq!(client.end(), [trust, LAST], "{line}");
+    }
+}
+
 /// A client that waits for its answers.
 struct Talk {
     child: std::process::Child,
@@ -337,19 +352,34 @@ impl Talk {
     fn with(stage: &Stage) -> Self {
         let mut command = stage.command(MUSTER);
         command.args(["connect", "--stdio", "--socket"]).arg(stage.endpoint());
+        let mut client = Self::by(command);
+        assert_eq!(client.asks(&words(&HELLO)), LAST);
+        client
+    }
+
+    fn by(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
         let (to, from) = (child.stdin.take(), child.stdout.take().expect("piped"));
-        let mut client = Self { child, to, from };
-        assert_eq!(client.asks(&words(&[MAGIC, VERSION, 0, 0])), LAST);
-        client
+        Self { child, to, from }
     }
 
     /// Says it and waits until the log has ended, by success or failure.
     fn asks(&mut self, bytes: &[u8]) -> u64 {
+        self.says(bytes);
+        self.end()[1]
+    }
+
+    fn says(&mut self, bytes: &[u8]) {
         self.to.as_mut().expect("open").write_all(bytes).expect("it reads");
+    }
+
+    /// The end of the log, and the word before it.
+    fn end(&mut self) -> [u64; 2] {
+        let mut before = 0;
         loop {
-            if let end @ (LAST | ERROR) = self.word() {
-                return end;
+            match self.word() {
+                end @ (LAST | ERROR) => return [before, end],
+                word => before = word,
             }
         }
     }
