@@ -151,8 +151,9 @@ async fn builder(
         BuilderUri::Ssh(uri) => {
             let facts = doctor::host::ask(uri, &around, |step| progress.step(name, step)).await;
             let wanted = spec.features.iter().flatten().chain(&spec.mandatory).cloned().collect();
-            let checks =
-                host::checks(Patient { name, uri, wanted: Some(&wanted), has_line: target.has_line }, &facts);
+            let (has_line, use_untrusted) = (target.has_line, config.use_untrusted);
+            let patient = Patient { name, uri, wanted: Some(&wanted), has_line, use_untrusted };
+            let checks = host::checks(patient, &facts);
             target.program = facts.report.and_then(|report| report.ok()?.nix_daemon);
             checks
         }

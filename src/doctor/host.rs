@@ -107,6 +107,8 @@ pub struct Patient<'a> {
     pub wanted: Option<&'a BTreeSet<Feature>>,
     /// Whether a machines line of Nix's names it.
     pub has_line: bool,
+    /// Whether builders that do not trust us are used, for what they may build then.
+    pub use_untrusted: bool,
 }
 
 /// All checks but `build`, in order.
@@ -344,12 +346,20 @@ fn said(facts: &Facts) -> Option<&Daemon> {
     facts.daemon.as_ref()?.as_ref().ok()
 }
 
-fn trust(_: Patient<'_>, facts: &Facts) -> Check {
+fn trust(patient: Patient<'_>, facts: &Facts) -> Check {
     const NAME: &str = "trust";
     match said(facts).map(|daemon| daemon.trust) {
         None => Check::after(NAME, "daemon"),
         Some(Trust::Trusted) => Check::ok(NAME, format!("the daemon trusts {}", advice::user(facts))),
         Some(Trust::Unknown) => Check::skipped(NAME, "this Nix does not say whether it trusts us"),
+        Some(Trust::Untrusted) if patient.use_untrusted => Check::warn(
+            NAME,
+            format!(
+                "the daemon does not trust {}: it builds what is content-addressed or has signed inputs",
+                advice::user(facts)
+            ),
+            advice::trusted_users(facts),
+        ),
         Some(Trust::Untrusted) => Check::fail(
             NAME,
             format!(

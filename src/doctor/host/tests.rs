@@ -60,7 +60,10 @@ fn well() -> Facts {
 
 fn examine(uri_text: &str, wanted: &str, facts: &Facts) -> Vec<Check> {
     let wanted = features(wanted);
-    checks(Patient { name: "b1", uri: &uri(uri_text), wanted: Some(&wanted), has_line: false }, facts)
+    let uri = uri(uri_text);
+    let patient =
+        Patient { name: "b1", uri: &uri, wanted: Some(&wanted), has_line: false, use_untrusted: false };
+    checks(patient, facts)
 }
 
 /// The check of that name must come out so, with a fix that holds `fix`.
@@ -238,11 +241,25 @@ fn a_machine_for_the_older_protocol_is_no_fault_where_nix_has_a_line_for_it() {
         ..well()
     };
     let worst = |has_line| {
-        let patient = Patient { name: "b1", uri: &uri("ssh://b1"), wanted: None, has_line };
+        let uri = uri("ssh://b1");
+        let patient = Patient { name: "b1", uri: &uri, wanted: None, has_line, use_untrusted: false };
         checks(patient, &facts).into_iter().max_by_key(|check| check.verdict).expect("checks")
     };
     assert_eq!((worst(true).name, worst(true).verdict), ("daemon", Verdict::Warn));
     assert!(worst(true).found.contains("left to Nix itself"));
     assert_eq!((worst(false).name, worst(false).verdict), ("daemon", Verdict::Fail));
     assert!(worst(false).fix.is_some_and(|fix| fix.contains("ssh://b1 ")));
+}
+
+#[test]
+fn a_daemon_that_does_not_trust_us_is_no_fault_where_such_builders_are_used() {
+    let daemon = Daemon { version: None, trust: Trust::Untrusted };
+    let facts = Facts { daemon: Some(Ok(daemon)), ..well() };
+    let verdict = |use_untrusted| {
+        let uri = uri("b1");
+        let patient = Patient { name: "b1", uri: &uri, wanted: None, has_line: false, use_untrusted };
+        checks(patient, &facts).into_iter().find(|check| check.name == "trust").map(|check| check.verdict)
+    };
+    assert_eq!(verdict(true), Some(Verdict::Warn));
+    assert_eq!(verdict(false), Some(Verdict::Fail));
 }
