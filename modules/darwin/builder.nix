@@ -11,7 +11,7 @@ let
   default = lib.mkOverride 900;
 in
 {
-  imports = [ ../shared/builder.nix ];
+  imports = [ ../common/builder.nix ];
 
   options.services.muster.builder = {
     uid = mkOption {

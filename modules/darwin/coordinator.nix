@@ -11,7 +11,7 @@ let
   mine = import ../lib;
 in
 {
-  imports = [ ../shared/coordinator.nix ];
+  imports = [ ../common/coordinator.nix ];
 
   options.services.muster.coordinator.logFile = mkOption {
     type = types.strMatching "/.*";

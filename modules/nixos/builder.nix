@@ -25,7 +25,7 @@ let
     );
 in
 {
-  imports = [ ../shared/builder.nix ];
+  imports = [ ../common/builder.nix ];
 
   options.services.muster.builder = {
     kind = mkOption {

@@ -47,7 +47,7 @@ let
     };
 in
 {
-  imports = [ ../shared/coordinator.nix ];
+  imports = [ ../common/coordinator.nix ];
 
   options.services.muster.coordinator = {
     user = mkOption {
