@@ -78,7 +78,11 @@ fn limits_and_timeouts_change_at_once_and_what_needs_a_restart_is_named() {
         std::fs::read_to_string(&notice).is_ok_and(|text| text.contains("\"reconnect_timeout_ms\":7000"))
     });
     let outcome = stage.build(&[Drv::new("large", "head -c 2000 /dev/zero > $out")]).wait().fails();
-    assert!(outcome.terminal.contains("limits.max_nar of muster's configuration allows 1000"), "{}", outcome.terminal);
+    assert!(
+        outcome.terminal.contains("limits.max_nar of muster's configuration allows 1000"),
+        "{}",
+        outcome.terminal
+    );
 }
 
 #[test]
