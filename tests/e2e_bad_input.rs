@@ -336,6 +336,11 @@ fn a_line_says_in_its_handshake_whether_its_builders_trust_us() {
         command.args(["--stdio", "--store", &format!("{line}@{socket}")]);
         let mut client = Talk::by(command);
         client.says(&words(&HELLO));
+        let [_magic, version] = [client.word(), client.word()];
+        if version < VERSION {
+            println!("skipped: this Nix's protocol does not say it");
+            return;
+        }
         assert_eq!(client.end(), [trust, LAST], "{line}");
     }
 }
