@@ -62,12 +62,11 @@ def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:
         b1.start()
 
     with subtest("a delay adds its round trips, between the coordinator and the others only"):
-        before = connecting(localmachine, "b1")
         delay(200)
-        assert 0.2 <= connecting(localmachine, "b1") - before < 1
-        assert connecting(b2, "b1") < 0.1
+        assert 0.2 <= connecting(localmachine, "b1") < 1
+        assert connecting(b2, "b1") < 0.2
         delay(0)
-        assert connecting(localmachine, "b1") - before < 0.15
+        assert connecting(localmachine, "b1") < 0.2
 
     with subtest("much data passes the delay line"):
         delay(20)
