@@ -9,6 +9,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use super::World;
+use crate::edge::users;
 
 /// After a failed accept (no descriptor is left, say), to let others go on.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -32,8 +33,7 @@ pub(super) async fn accept<Session>(
 ) where
     Session: Future<Output = ()> + Send + 'static,
 {
-    let crowd =
-        Arc::new(Crowd { bounds, exempt: [0, rustix::process::geteuid().as_raw()], held: Mutex::default() });
+    let crowd = Arc::new(Crowd { bounds, exempt: [0, users::own()], held: Mutex::default() });
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

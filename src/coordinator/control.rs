@@ -85,7 +85,7 @@ async fn answer(world: Arc<World>, peer: UCred, request: Request) -> Reply {
 }
 
 fn who_may(world: &World) -> String {
-    let own = match rustix::process::geteuid().as_raw() {
+    let own = match users::own() {
         0 => String::new(),
         own => format!(" and {}", users::name_of(own)),
     };

@@ -8,12 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::policy::snapshot::BuilderRow;
 use sha2::{Digest, Sha256};
 
 use crate::config::{Config, DEFAULT_ENDPOINT, LocalMachine};
 use crate::domain::{Capabilities, Feature, Label, System, Trust};
 use crate::nix::machines::{BadEndpoint, Line, LineName, LineRef, SpeedFactor, endpoint_uri};
+use crate::policy::snapshot::BuilderRow;
 
 /// What a line offers, and whether to clients whom its builders do not trust: stock goes by other rules there.
 type Offer = (BTreeSet<System>, BTreeSet<Feature>, bool);

@@ -9,7 +9,7 @@ use crate::config::{AllowedGroup, AllowedUser};
 /// Who may use the endpoint: root, ourselves, and who is named. A name that nobody has is warned of.
 pub fn allowed(named: &BTreeSet<AllowedUser>) -> BTreeSet<u32> {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let mut uids = BTreeSet::from([0, rustix::process::geteuid().as_raw()]);
+    let mut uids = BTreeSet::from([0, own()]);
     for user in named {
         match user {
             AllowedUser::Uid(uid) => {
@@ -26,10 +26,15 @@ pub fn allowed(named: &BTreeSet<AllowedUser>) -> BTreeSet<u32> {
     uids
 }
 
+/// Whose process this is.
+pub fn own() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// Our own home, as `/etc/passwd` says it.
 pub fn home() -> Option<PathBuf> {
     let passwd = fs::read_to_string("/etc/passwd").ok()?;
-    home_of(&passwd, rustix::process::geteuid().as_raw())
+    home_of(&passwd, own())
 }
 
 fn home_of(passwd: &str, uid: u32) -> Option<PathBuf> {
@@ -40,7 +45,7 @@ fn home_of(passwd: &str, uid: u32) -> Option<PathBuf> {
 
 /// Whether somebody may drain, cancel and stop: root, ourselves, and who is in the group.
 pub fn may_control(uid: u32, gid: u32, group: Option<&AllowedGroup>) -> bool {
-    let ours = [0, rustix::process::geteuid().as_raw()].contains(&uid);
+    let ours = [0, own()].contains(&uid);
     let read = |file| fs::read_to_string(file).unwrap_or_default();
     ours || group.is_some_and(|group| is_in(uid, gid, group, &read("/etc/passwd"), &read("/etc/group")))
 }
