@@ -1,0 +1,63 @@
+# The builder's agent on launchd. /var/run is emptied at each start of the machine, and only root writes there; so the
+# agent has a directory of its own.
+{
+  config,
+  lib,
+  ...
+}:
+let
+  cfg = config.services.muster.builder;
+  mine = import ../lib;
+  directory = "/var/db/muster-builder";
+  socket = "${directory}/agent.sock";
+
+  # The agent is nobody special. It leaves a mark where launchd looks, and root runs the command.
+  mark = "${directory}/released";
+  wantsRoot = cfg.agent.releaseCommand != null;
+in
+{
+  config = lib.mkIf (cfg.enable && cfg.agent.enable) {
+    system.activationScripts.extraActivation.text = ''
+      /usr/bin/install -d -m 0755 -o ${toString cfg.uid} -g ${toString cfg.gid} ${directory}
+    '';
+
+    launchd.daemons.muster-builder = {
+      command = lib.escapeShellArgs (
+        [ (lib.getExe config.services.muster.package) ]
+        ++ mine.words.agent (
+          removeAttrs cfg.agent [ "enable" ]
+          // {
+            inherit socket;
+            releaseCommand = if wantsRoot then "touch ${mark}" else null;
+          }
+        )
+      );
+      path = [
+        config.nix.package
+        "/usr/bin"
+        "/bin"
+        "/usr/sbin"
+        "/sbin"
+      ];
+      serviceConfig = {
+        Label = "org.nixos.muster-builder";
+        UserName = cfg.user;
+        GroupName = cfg.group;
+        RunAtLoad = true;
+        KeepAlive.SuccessfulExit = false;
+        ThrottleInterval = 5;
+      };
+    };
+
+    launchd.daemons.muster-builder-released = lib.mkIf wantsRoot {
+      script = ''
+        rm -f ${mark}
+        ${cfg.agent.releaseCommand}
+      '';
+      serviceConfig = {
+        Label = "org.nixos.muster-builder-released";
+        KeepAlive.PathState.${mark} = true;
+      };
+    };
+  };
+}
