@@ -4,9 +4,11 @@
 
 pub mod build;
 pub mod builder;
+pub mod claim;
 pub mod derivation;
 pub mod hash;
 pub mod host_key;
+pub mod load;
 pub mod measured;
 pub mod offer;
 pub mod path_info;
@@ -18,9 +20,11 @@ pub mod time;
 
 pub use build::{AttemptId, AttemptOutcome, BuildId, BuildResult, BuildStatus, Client, RequestId, Stage};
 pub use builder::{BuilderName, BuilderSpec, Capabilities, Slots, Trust};
+pub use claim::{BadCoordinatorId, CoordinatorId, Demand, Grant};
 pub use derivation::{BasicDerivation, DerivationOutput};
 pub use hash::Sha256;
 pub use host_key::{BadHostKey, HostKey};
+pub use load::Load;
 pub use measured::Measured;
 pub use offer::{Expect, WhenEmpty};
 pub use path_info::PathInfo;

@@ -12,10 +12,12 @@
 //! | `empty` | what happens while no builder is there |
 //! | `why` (on `memory`) | what is said of one build or builder, afterwards too |
 //! | `attempts` | what follows from the end of an attempt; `failure` is the table |
+//! | `claims` | on a builder: who may use how much of it, and when it is given back |
 
 mod attempts;
 mod bits;
 mod builds;
+pub mod claims;
 mod empty;
 pub mod event;
 pub mod failure;
