@@ -3,11 +3,15 @@
 //! Stock Nix starts a line's program as `muster --stdio --store LINE`, or as `muster --stdio` alone. These words are
 //! read before anything else, so that no other option can ever get in their way.
 
+pub mod builder;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use builder::BuilderArgs;
 
 /// Turns any machines you can reach into one Nix build cluster.
 ///
@@ -65,6 +69,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Run the coordinator: take builds from Nix and have the builders build them.
     Coordinator(CoordinatorArgs),
+    /// Run the agent of a builder, or ask it; what a key that is bound to this program may.
+    Builder(BuilderArgs),
     /// Make Nix read muster's machines lines, or undo that.
     Setup(SetupArgs),
     /// Show the builders, and the builds that run or wait.

@@ -31,6 +31,7 @@
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_types))]
 
+pub mod builder;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -49,6 +49,8 @@ pub struct Demand {
     pub running: u32,
     /// Slots that it could use: what runs, and what waits and could run there.
     pub wanted: u32,
+    /// Slots that it takes the builder to have.
+    pub capacity: u32,
 }
 
 /// What the agent of a builder lets one coordinator do there.

@@ -18,8 +18,8 @@ pub type SessionId = u64;
 /// What an agent was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
-    /// Builds at once, of all coordinators together.
-    pub slots: u32,
+    /// Builds at once, of all coordinators together; none = as many as one of them takes it to have.
+    pub slots: Option<u32>,
     /// How long a claim lasts after its holder's last word.
     pub lease: Duration,
     /// How long it waits for a claim.
@@ -170,6 +170,12 @@ impl Claims {
         self.drained.as_deref().or_else(|| self.expired.then_some("its lifetime, which is over"))
     }
 
+    /// Builds at once, of all coordinators together.
+    pub fn slots(&self) -> u32 {
+        let claimed = self.holders.values().map(|holder| holder.demand.capacity).max();
+        self.terms.slots.or(claimed).unwrap_or_default()
+    }
+
     /// All claims, for people.
     pub fn claims(&self, now: Time) -> Vec<Claim> {
         let claim = |holder: &Holder| Claim {
@@ -281,7 +287,7 @@ impl Claims {
             holder.granted = holder.granted.min(target);
         }
         let held: u32 = self.holders.values().map(|holder| holder.held).sum();
-        let mut free = self.terms.slots.saturating_sub(held);
+        let mut free = self.slots().saturating_sub(held);
         for id in self.by_need() {
             let target = targets.get(&id).copied().unwrap_or_default();
             let Some(holder) = self.holders.get_mut(&id) else { continue };
@@ -296,7 +302,7 @@ impl Claims {
     fn targets(&self) -> BTreeMap<CoordinatorId, u32> {
         let order = self.by_need();
         let mut targets: BTreeMap<_, _> = order.iter().map(|id| (id.clone(), 0)).collect();
-        let mut left = if self.closed().is_some() { 0 } else { self.terms.slots };
+        let mut left = if self.closed().is_some() { 0 } else { self.slots() };
         let wants = |id: &CoordinatorId, has: u32| {
             self.holders.get(id).is_some_and(|holder| has < holder.demand.wanted.max(holder.demand.running))
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::settings::Settings;
 use crate::domain::{
     AttemptId, AttemptOutcome, BuildId, BuildResult, BuilderName, BuilderSpec, Capabilities, Client, Feature,
-    Label, RequestId, Stage, StoreHash, StorePath, System, Time,
+    Grant, Label, Load, RequestId, Stage, StoreHash, StorePath, System, Time,
 };
 
 /// One path that a build needs, and its NAR's size in bytes.
@@ -69,6 +69,10 @@ pub enum Event {
     Ended(AttemptId, AttemptOutcome),
     /// Other settings hold from now on; what is under way keeps the times that it was given.
     Configured(Settings),
+    /// How busy a builder is, as its agent says: a sign of life as well.
+    Loaded(BuilderName, Load),
+    /// What a builder's agent lets us do there.
+    Claimed(BuilderName, Grant),
     /// Our own link went down: these builders are behind it.
     LinkDown(Vec<BuilderName>),
     /// Our own link is up again.

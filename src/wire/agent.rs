@@ -1,6 +1,7 @@
 //! What a builder's agent and those who join it say: JSON, one message a line.
 //!
-//! Both ends begin with `{"muster":"agent","version":1}`; the lower version is spoken. A coordinator's session then
+//! Both ends begin with `{"muster":"agent","version":1}`; the lower version is spoken. Before it, the session that joins an
+//! ssh login to the agent says where that login comes from. A coordinator's session then
 //! claims, and says so again at least every ten seconds; the agent tells what it grants, and every three seconds how busy
 //! the machine is. A person's command asks one thing. Nothing that a peer sends can make the other end hold more than one
 //! line.
@@ -129,9 +130,23 @@ pub struct ClaimRow {
 struct Hello {
     muster: String,
     version: u32,
-    /// Where the ssh login behind a session comes from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    from: Option<IpAddr>,
+}
+
+/// Said by `muster builder session` before the hello of the coordinator that it joins to the agent.
+#[derive(Serialize, Deserialize)]
+struct Origin {
+    muster: String,
+    from: IpAddr,
+}
+
+/// The line that says where the ssh login behind a session comes from. Only the first line of a connection may.
+pub fn origin(from: IpAddr) -> Vec<u8> {
+    line(&Origin { muster: "origin".to_owned(), from })
+}
+
+fn read_origin(text: &[u8]) -> Option<IpAddr> {
+    let origin = serde_json::from_slice::<Origin>(text).ok()?;
+    (origin.muster == "origin").then_some(origin.from)
 }
 
 /// Why a conversation with an agent failed.
@@ -169,15 +184,15 @@ pub struct Peer {
     pub from: Option<IpAddr>,
 }
 
-fn hello(from: Option<IpAddr>) -> Vec<u8> {
-    line(&Hello { muster: "agent".to_owned(), version: VERSION, from })
+fn hello() -> Vec<u8> {
+    line(&Hello { muster: "agent".to_owned(), version: VERSION })
 }
 
-fn read_hello(text: &[u8]) -> Result<Peer, AgentError> {
+fn read_hello(text: &[u8], from: Option<IpAddr>) -> Result<Peer, AgentError> {
     let said = serde_json::from_slice::<Hello>(text).ok().filter(|hello| hello.muster == "agent");
     match said.ok_or_else(|| AgentError::Hello(clip(text)))? {
         Hello { version: 0, .. } => Err(AgentError::Version(0)),
-        Hello { version, from, .. } => Ok(Peer { version: version.min(VERSION), from }),
+        Hello { version, .. } => Ok(Peer { version: version.min(VERSION), from }),
     }
 }
 
@@ -213,14 +228,17 @@ pub struct Sender<S>(WriteHalf<S>);
 /// Exchanges hellos. Whoever reads the other's may close the connection, but never waits for it to write its own.
 pub async fn open<S: AsyncRead + AsyncWrite>(
     stream: S,
-    from: Option<IpAddr>,
 ) -> Result<(Peer, Receiver<S>, Sender<S>), AgentError> {
     let (read, mut write) = tokio::io::split(stream);
     let mut read = BufReader::new(read);
-    write.write_all(&hello(from)).await?;
+    write.write_all(&hello()).await?;
     write.flush().await?;
-    let said = read_line(&mut read, MAX_LINE).await?.ok_or(LineError::Closed)?;
-    Ok((read_hello(&said)?, Receiver(read), Sender(write)))
+    let mut said = read_line(&mut read, MAX_LINE).await?.ok_or(LineError::Closed)?;
+    let from = read_origin(&said);
+    if from.is_some() {
+        said = read_line(&mut read, MAX_LINE).await?.ok_or(LineError::Closed)?;
+    }
+    Ok((read_hello(&said, from)?, Receiver(read), Sender(write)))
 }
 
 impl<S: AsyncRead> Receiver<S> {
@@ -265,7 +283,7 @@ mod tests {
         Ask::Claim {
             coordinator: CoordinatorId::parse("0123456789abcdef").expect("an id"),
             name: "desk".to_owned(),
-            demand: Demand { running: 1, wanted: 3 },
+            demand: Demand { running: 1, wanted: 3, capacity: 4 },
             granted: 2,
         }
     }
@@ -275,7 +293,7 @@ mod tests {
         let text = String::from_utf8(line(&claim())).expect("text");
         assert_eq!(
             text,
-            "{\"ask\":\"claim\",\"coordinator\":\"0123456789abcdef\",\"name\":\"desk\",\"running\":1,\"wanted\":3,\"granted\":2}\n"
+            "{\"ask\":\"claim\",\"coordinator\":\"0123456789abcdef\",\"name\":\"desk\",\"running\":1,\"wanted\":3,\"capacity\":4,\"granted\":2}\n"
         );
         assert_eq!(Ask::decode(text.as_bytes()).ok(), Some(claim()));
         let beat = Tell::Beat { load: Load { cpu: Some(1.5), ..Load::default() }, closed: None };
@@ -290,18 +308,18 @@ mod tests {
         };
         check(r#"{"ask":"explode"}"#, "unknown variant `explode`");
         check(
-            r#"{"ask":"claim","coordinator":"x","name":"","running":0,"wanted":0,"granted":0}"#,
+            r#"{"ask":"claim","coordinator":"x","name":"","running":0,"wanted":0,"capacity":1,"granted":0}"#,
             "no coordinator's id",
         );
         let named = |name: &str| {
             format!(
-                r#"{{"ask":"claim","coordinator":"0123456789","name":"{name}","running":0,"wanted":0,"granted":0}}"#
+                r#"{{"ask":"claim","coordinator":"0123456789","name":"{name}","running":0,"wanted":0,"capacity":1,"granted":0}}"#
             )
         };
         check(&named(r"a\nb"), "control characters");
         check(&named(&"x".repeat(129)), "128 bytes");
         check(
-            r#"{"ask":"claim","coordinator":"0123456789","name":"a","running":-1,"wanted":0,"granted":0}"#,
+            r#"{"ask":"claim","coordinator":"0123456789","name":"a","running":-1,"wanted":0,"capacity":1,"granted":0}"#,
             "invalid value",
         );
     }
@@ -315,23 +333,35 @@ mod tests {
 
     #[test]
     fn a_later_version_is_spoken_to_in_ours_and_another_protocol_is_refused() {
-        let later = read_hello(br#"{"muster":"agent","version":9,"from":"100.64.0.3","later":true}"#);
-        let expected = Peer { version: VERSION, from: "100.64.0.3".parse().ok() };
-        assert_eq!(later.ok(), Some(expected));
+        let later = read_hello(br#"{"muster":"agent","version":9,"later":true}"#, None);
+        assert_eq!(later.ok(), Some(Peer { version: VERSION, from: None }));
         for bad in
             ["{\"muster\":\"control\",\"version\":1}", "SSH-2.0", "{\"muster\":\"agent\",\"version\":0}"]
         {
-            assert!(read_hello(bad.as_bytes()).is_err(), "{bad}");
+            assert!(read_hello(bad.as_bytes(), None).is_err(), "{bad}");
         }
     }
 
     #[tokio::test]
+    async fn only_the_first_line_says_where_a_login_comes_from() {
+        let (mut here, there) = duplex(1024);
+        let lines = [
+            origin("10.0.0.1".parse().expect("an address")),
+            origin("10.0.0.2".parse().expect("an address")),
+        ];
+        here.write_all(&lines.concat()).await.expect("room");
+        assert!(matches!(open(there).await, Err(AgentError::Hello(_))));
+    }
+
+    #[tokio::test]
     async fn two_ends_understand_each_other() {
-        let (here, there) = duplex(64);
-        let (one, other) = tokio::join!(open(here, "10.0.0.1".parse().ok()), open(there, None));
+        let (mut here, there) = duplex(1024);
+        let from = "10.0.0.1".parse().expect("an address");
+        here.write_all(&origin(from)).await.expect("room");
+        let (one, other) = tokio::join!(open(here), open(there));
         let ((_, mut hears, mut says), (peer, mut agent_hears, mut agent_says)) =
             (one.expect("a hello"), other.expect("a hello"));
-        assert_eq!(peer.from, "10.0.0.1".parse().ok());
+        assert_eq!(peer.from, Some(from));
         let (asked, heard) = tokio::join!(says.ask(&Ask::Drain), agent_hears.ask());
         asked.expect("said");
         assert_eq!(heard.expect("a line"), Some(Ask::Drain));
@@ -346,7 +376,7 @@ mod tests {
         fn whatever_comes_is_a_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = Ask::decode(&bytes);
             let _ = Tell::decode(&bytes);
-            let _ = read_hello(&bytes);
+            let _ = read_hello(&bytes, read_origin(&bytes));
         }
 
         #[test]

@@ -86,7 +86,13 @@ async fn daemon(
         return Ok(daemon);
     }
     let chosen = !host.uri().remote_program.is_empty() || host.uri().remote_store.is_some();
-    if let Some(path) = report.socket.as_ref().filter(|_| !chosen)
+    if let Some(program) = report.serve.as_ref().filter(|_| !chosen && report.socket.is_some()) {
+        host.use_pump(program);
+        if let Ok(Ok(daemon)) = timeout(limit / 3, pool.checkout()).await {
+            return Ok(daemon);
+        }
+    }
+    if let Some(path) = report.socket.as_ref().filter(|_| !chosen && report.serve.is_none())
         && host.can_stream().await
     {
         host.use_socket(path);
@@ -104,7 +110,7 @@ async fn daemon(
 
 /// What a line of its own needs, where stock Nix reaches it by itself.
 async fn learn(reach: &Reach, host: &Host, attach: Attach, report: &Report) {
-    let mut learned = Learned::default();
+    let mut learned = Learned { agent: report.agent_command(), ..Learned::default() };
     if attach == Attach::Direct {
         learned.host_key = host.host_key().await;
         learned.program = report.nix_daemon.clone().filter(|_| report.on_path.is_none());

@@ -11,7 +11,7 @@ fn id(number: usize) -> CoordinatorId {
 }
 
 fn terms(slots: u32) -> Terms {
-    Terms { slots, lease: Duration::from_secs(45), idle: None, lifetime: None, ephemeral: false }
+    Terms { slots: Some(slots), lease: Duration::from_secs(45), idle: None, lifetime: None, ephemeral: false }
 }
 
 /// A coordinator that does as it is told.
@@ -63,7 +63,7 @@ impl Play {
     /// Claims or renews, as is true.
     fn claim(&mut self, number: usize, now: Time) {
         let Honest { granted, running, waiting } = self.all[number];
-        let demand = Demand { running, wanted: running + waiting };
+        let demand = Demand { running, wanted: running + waiting, capacity: 4 };
         let name = format!("c{number}");
         self.step(
             Event::Claimed { session: number as u64, coordinator: id(number), name, demand, granted },
@@ -120,6 +120,13 @@ fn a_single_slot_goes_to_one_after_the_other() {
         play.finishes(busy, at(second));
     }
     assert_eq!(ran, [0, 1, 0, 1, 0, 1]);
+}
+
+#[test]
+fn where_nobody_said_how_many_slots_there_are_the_coordinators_know() {
+    let mut play = Play::new(Terms { slots: None, ..terms(0) }, 1);
+    play.claim(0, at(1));
+    assert_eq!(play.granted(), [4]);
 }
 
 #[test]
