@@ -16,7 +16,7 @@ impl State {
             return;
         }
         let frees = attempt.holds_slot();
-        attempt.stage = stage;
+        attempt.reach(stage, now);
         let frees = frees && !attempt.holds_slot();
         let name = attempt.builder.clone();
         if frees && let Some(builder) = self.fleet.get_mut(&name) {
@@ -57,6 +57,7 @@ impl State {
         if settled || attempt.cancelled {
             self.forget_if_over(id.build);
         } else {
+            self.learn(id.build, &attempt, &outcome, now);
             self.follow(id, &attempt.builder, outcome, now);
         }
         self.let_go_if_idle(&attempt.builder, now);

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use fastrand::Rng;
 
 use super::builds::Builds;
+use super::estimate::Estimates;
 use super::event::{Effect, Event};
 use super::fleet::{Fleet, Probe};
 use super::memory::Memory;
@@ -36,6 +37,7 @@ pub struct State {
     pub(super) builds: Builds,
     pub(super) queue: Queue,
     pub(super) presence: Presence,
+    pub(super) estimates: Estimates,
     pub(super) totals: Totals,
     pub(super) memory: Memory,
     pub(super) rng: Rng,
@@ -63,6 +65,7 @@ impl State {
             builds: Builds::default(),
             queue: Queue::default(),
             presence: Presence::new(settings.known_paths),
+            estimates: Estimates::default(),
             totals: Totals::default(),
             memory: Memory::new(settings.remembered),
             rng: Rng::with_seed(settings.seed),
@@ -135,6 +138,12 @@ impl State {
             Event::Configured(settings) => self.settings = settings,
             Event::LinkDown(builders) => self.outage.begin(builders, now),
             Event::LinkUp => self.link_is_back(now),
+            Event::Recalled(seen) => self.recalled(&seen),
+            Event::Measured(builder, measurement) => self.measured(&builder, measurement),
+            Event::Loaded(builder, load) => self.loaded(&builder, load, now),
+            Event::Claimed(builder, slots) => self.claimed(&builder, slots),
+            // The order does not look ahead yet.
+            Event::Graph(_) => {}
             Event::Woke => {}
             Event::Drained(builder, by) => self.drain(&builder, Some(by), now),
             Event::Undrained(builder) => self.drain(&builder, None, now),
