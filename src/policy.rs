@@ -10,6 +10,7 @@
 //! | `schedule` (on `queue`) | what starts next; `place` says where, `waiting` what is said meanwhile |
 //! | `orders` | what follows when people drain a builder, cancel a build, or stop |
 //! | `empty` | what happens while no builder is there |
+//! | `report` (on `journal`) | nothing: it tells what was done since the start |
 //! | `why` (on `memory`) | what is said of one build or builder, afterwards too |
 //! | `attempts` | what follows from the end of an attempt; `failure` is the table |
 
@@ -21,12 +22,14 @@ pub mod event;
 pub mod failure;
 mod fleet;
 mod health;
+mod journal;
 mod memory;
 mod orders;
 mod outage;
 pub mod place;
 mod presence;
 mod queue;
+pub mod report;
 mod requests;
 mod schedule;
 pub mod settings;
@@ -39,6 +42,7 @@ pub mod why;
 
 pub use event::{Answer, Ask, By, Effect, Event, Input};
 pub use place::{Placement, Reason};
+pub use report::Report;
 pub use settings::{Limits, Settings};
 pub use snapshot::Snapshot;
 pub use state::State;

@@ -110,7 +110,7 @@ fn order(places: &Places, environment: &Environment, request: &Request) -> Resul
 }
 
 /// A coordinator that answers has said all that there is to say.
-fn refusal(socket: &Path, error: ControlError) -> Failure {
+pub(super) fn refusal(socket: &Path, error: ControlError) -> Failure {
     match error {
         ControlError::Refused(_) | ControlError::Forbidden(_) | ControlError::Older(_) => {
             Failure::Failed(anyhow::anyhow!("{error}"))

@@ -10,6 +10,7 @@ use fastrand::Rng;
 use super::builds::Builds;
 use super::event::{Effect, Event};
 use super::fleet::{Fleet, Probe};
+use super::journal::Journal;
 use super::memory::Memory;
 use super::outage::Outage;
 use super::place::{self, Placement};
@@ -38,6 +39,7 @@ pub struct State {
     pub(super) presence: Presence,
     pub(super) totals: Totals,
     pub(super) memory: Memory,
+    pub(super) journal: Journal,
     pub(super) rng: Rng,
     /// Since when all builders together are silent.
     pub(super) link_suspect: Option<Time>,
@@ -65,6 +67,7 @@ impl State {
             presence: Presence::new(settings.known_paths),
             totals: Totals::default(),
             memory: Memory::new(settings.remembered),
+            journal: Journal::default(),
             rng: Rng::with_seed(settings.seed),
             link_suspect: None,
             outage: Outage::default(),
@@ -128,6 +131,7 @@ impl State {
                     self.presence.add(builder.bit, paths);
                 }
             }
+            Event::Moved { builder, sent, received } => self.journal.moved(&builder, sent, received),
             Event::Requested(request, ask) => self.requested(request, ask, now),
             Event::Withdrawn(request) => self.withdrawn(request, now),
             Event::Reached(attempt, stage) => self.reached(attempt, stage, now),

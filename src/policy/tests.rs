@@ -6,6 +6,7 @@ mod health;
 mod order;
 mod orders;
 mod placement;
+mod report;
 mod requests;
 mod routes;
 mod simulator;
