@@ -35,7 +35,10 @@ pub(super) fn why(args: &WhyArgs, environment: &Environment) -> Result<(), Failu
             let text = render::why::json(known).map_err(|error| Failure::Failed(error.into()))?;
             print(&format!("{text}\n"))
         }
-        Explanation::Build(story) => print(&render::why::build(story, environment.width)),
+        Explanation::Build(story) => {
+            let asked_by = story.asked_by.map(edge::users::name_of);
+            print(&render::why::build(story, asked_by.as_deref(), environment.width))
+        }
         Explanation::Builder(story) => print(&render::why::builder(story, environment.width)),
     }
 }
