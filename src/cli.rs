@@ -3,11 +3,15 @@
 //! Stock Nix starts a line's program as `muster --stdio --store LINE`, or as `muster --stdio` alone. These words are
 //! read before anything else, so that no other option can ever get in their way.
 
+mod report;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+pub use report::{MatrixArgs, ReportArgs};
 
 /// Turns any machines you can reach into one Nix build cluster.
 ///
@@ -69,6 +73,10 @@ pub enum Command {
     Setup(SetupArgs),
     /// Show the builders, and the builds that run or wait.
     Status(StatusArgs),
+    /// Tell what was done since the coordinator started: a table, or a summary for GitHub.
+    Report(ReportArgs),
+    /// Plan the jobs of a cluster out of GitHub's runners.
+    Matrix(MatrixArgs),
     /// Explain where a build runs or why it waits, or what a builder does.
     Why(WhyArgs),
     /// Keep new builds away from builders; what runs there may finish.

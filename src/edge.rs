@@ -20,6 +20,7 @@ pub mod pool;
 pub mod process;
 pub mod program;
 pub mod replace;
+pub mod report;
 pub mod scratch;
 pub mod setup;
 pub mod signals;

@@ -11,6 +11,7 @@
 //! | `estimate` | how long builds take; `machine`: how fast builders and links are |
 //! | `orders` | what follows when people drain a builder, cancel a build, or stop |
 //! | `empty` | what happens while no builder is there |
+//! | `report` (on `journal`) | nothing: it tells what was done since the start |
 //! | `why` (on `memory`) | what is said of one build or builder, afterwards too |
 //! | `attempts` | what follows from the end of an attempt; `failure` is the table |
 
@@ -23,6 +24,7 @@ pub mod event;
 pub mod failure;
 mod fleet;
 mod health;
+mod journal;
 mod machine;
 mod memory;
 mod orders;
@@ -30,6 +32,7 @@ mod outage;
 pub mod place;
 mod presence;
 mod queue;
+pub mod report;
 mod requests;
 mod schedule;
 pub mod settings;
@@ -42,6 +45,7 @@ pub mod why;
 
 pub use event::{Answer, Ask, By, Effect, Event, Input};
 pub use place::{Placement, Reason};
+pub use report::Report;
 pub use settings::{Limits, Settings};
 pub use snapshot::Snapshot;
 pub use state::State;

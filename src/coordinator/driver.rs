@@ -138,6 +138,8 @@ pub(super) struct Driver {
     pub(super) world: Arc<World>,
     pub(super) state: State,
     started: Instant,
+    /// When the report was last written down.
+    pub(super) reported_at: Time,
     wake_at: Option<Time>,
     pub(super) roster: Roster,
     pub(super) reaches: HashMap<BuilderName, Arc<Reach>>,
@@ -187,6 +189,7 @@ impl Driver {
             over: false,
             writes: Writes::Now,
             started: clock::now(),
+            reported_at: Time::ZERO,
             wake_at: None,
             reaches: HashMap::new(),
             requests: HashMap::new(),
@@ -256,6 +259,7 @@ impl Driver {
             self.carry_out(effect)?;
         }
         self.bid_farewell();
+        self.write_report_if_due();
         self.write_if_settled()
     }
 
@@ -394,6 +398,7 @@ impl Driver {
 
     /// In under two seconds, whatever hangs.
     pub(super) async fn end(self, shutdown: &CancellationToken) {
+        self.write_report();
         shutdown.cancel();
         self.cut_all("the coordinator ends");
         let world = Arc::clone(&self.world);

@@ -60,6 +60,15 @@ pub enum Event {
     Pinged(BuilderName, Result<(), String>),
     /// These paths are valid on the builder, as it said itself or because they were sent there.
     Present(BuilderName, Vec<StoreHash>),
+    /// So many bytes of inputs went there, and so many of outputs came from there.
+    Moved {
+        /// Which builder.
+        builder: BuilderName,
+        /// Of inputs.
+        sent: u64,
+        /// Of outputs.
+        received: u64,
+    },
     /// A client wants a build.
     Requested(RequestId, Ask),
     /// The client is gone or wants it no more.

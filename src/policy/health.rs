@@ -13,6 +13,7 @@ impl State {
     pub(super) fn found(&mut self, spec: BuilderSpec, now: Time) {
         let name = spec.name.clone();
         let is_new = self.fleet.learn(spec, now);
+        self.journal.found(&name, now);
         self.probe(&name, now);
         if !is_new {
             self.fleet.version += 1;
@@ -122,6 +123,9 @@ impl State {
             builder.ping = Ping::Due(next_ping);
         }
         builder.be_there(!builder.leaving && builder.drained.is_none(), now);
+        if let Some(caps) = &builder.caps {
+            self.journal.ready(name, caps, now);
+        }
         if changed {
             self.fleet.version += 1;
         }
@@ -173,6 +177,7 @@ impl State {
         let up = !gone && (builder.up || back);
         if builder.up != up {
             builder.be_there(up, now);
+            self.journal.there(name, up, now);
             self.fleet_changed = true;
         }
     }

@@ -180,7 +180,11 @@ impl State {
     /// The state as people and programs see it.
     pub fn snapshot(&self, now: Time) -> Snapshot {
         let running = self.builds.iter().filter(|(_, build)| build.live().next().is_some());
-        let queued = self.queue.in_order().into_iter().filter_map(|id| Some((id, self.builds.get(id)?)));
+        let queued = self
+            .queue
+            .in_order(self.settings.patience)
+            .into_iter()
+            .filter_map(|id| Some((id, self.builds.get(id)?)));
         let waiting = queued.filter(|(_, build)| build.live().next().is_none());
         Snapshot {
             schema: 1,

@@ -11,6 +11,7 @@ use super::builds::Builds;
 use super::estimate::Estimates;
 use super::event::{Effect, Event};
 use super::fleet::{Fleet, Probe};
+use super::journal::Journal;
 use super::memory::Memory;
 use super::outage::Outage;
 use super::place::{self, Placement};
@@ -40,6 +41,7 @@ pub struct State {
     pub(super) estimates: Estimates,
     pub(super) totals: Totals,
     pub(super) memory: Memory,
+    pub(super) journal: Journal,
     pub(super) rng: Rng,
     /// Since when all builders together are silent.
     pub(super) link_suspect: Option<Time>,
@@ -68,6 +70,7 @@ impl State {
             estimates: Estimates::default(),
             totals: Totals::default(),
             memory: Memory::new(settings.remembered),
+            journal: Journal::default(),
             rng: Rng::with_seed(settings.seed),
             link_suspect: None,
             outage: Outage::default(),
@@ -131,6 +134,7 @@ impl State {
                     self.presence.add(builder.bit, paths);
                 }
             }
+            Event::Moved { builder, sent, received } => self.journal.moved(&builder, sent, received),
             Event::Requested(request, ask) => self.requested(request, ask, now),
             Event::Withdrawn(request) => self.withdrawn(request, now),
             Event::Reached(attempt, stage) => self.reached(attempt, stage, now),

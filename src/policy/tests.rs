@@ -7,6 +7,7 @@ mod learning;
 mod order;
 mod orders;
 mod placement;
+mod report;
 mod requests;
 mod routes;
 mod simulator;

@@ -95,7 +95,7 @@ impl Simulation {
 
     fn plan_request(&mut self, number: u64, builds: u64) {
         let mut ask = ask(self.rng.u64(0..=builds * 3 / 4));
-        ask.client.pid = self.rng.u32(0..4);
+        ask.client = Client { uid: self.rng.u32(0..2), pid: self.rng.u32(0..4) };
         ask.check = self.rng.u8(..20) == 0;
         if ask.digest[0].is_multiple_of(3) {
             ask.system = system(ARM);
