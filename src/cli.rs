@@ -4,6 +4,7 @@
 //! read before anything else, so that no other option can ever get in their way.
 
 pub mod builder;
+mod report;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use builder::BuilderArgs;
+pub use report::{MatrixArgs, ReportArgs};
 
 /// Turns any machines you can reach into one Nix build cluster.
 ///
@@ -75,6 +77,10 @@ pub enum Command {
     Setup(SetupArgs),
     /// Show the builders, and the builds that run or wait.
     Status(StatusArgs),
+    /// Tell what was done since the coordinator started: a table, or a summary for GitHub.
+    Report(ReportArgs),
+    /// Plan the jobs of a cluster out of GitHub's runners.
+    Matrix(MatrixArgs),
     /// Explain where a build runs or why it waits, or what a builder does.
     Why(WhyArgs),
     /// Keep new builds away from builders; what runs there may finish.

@@ -11,6 +11,7 @@ mod doctor;
 mod key;
 mod orders;
 mod probe;
+mod report;
 mod setup;
 mod status;
 mod use_label;
@@ -78,6 +79,8 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Builder(args) => builder::run(&args, environment),
         Command::Setup(args) => setup::run(&args, environment),
         Command::Status(args) => status::run(&args, environment),
+        Command::Report(args) => report::run(&args, environment),
+        Command::Matrix(args) => report::matrix(&args),
         Command::Why(args) => orders::why(&args, environment),
         Command::Drain(args) => orders::drain(args, environment),
         Command::Undrain(args) => orders::undrain(args, environment),

@@ -30,6 +30,7 @@ mod own_link;
 mod probe;
 mod reach;
 mod reload;
+mod reporting;
 mod roster;
 mod sources;
 pub mod survey;

@@ -24,6 +24,7 @@ pub mod process;
 pub mod program;
 pub mod release;
 pub mod replace;
+pub mod report;
 pub mod scratch;
 pub mod serve;
 pub mod setup;

@@ -8,6 +8,7 @@ pub mod doctor;
 mod duration;
 pub mod key;
 pub mod probe;
+pub mod report;
 pub mod status;
 pub mod why;
 

@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("policy", &["domain"]),
     ("wire", &["domain", "policy"]),
     ("cli", &[]),
+    ("action", &["domain"]),
     ("config", &["cli", "domain"]),
     ("doctor", &["config", "domain", "wire"]),
     ("render", &["config", "doctor", "domain", "policy"]),
@@ -25,6 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
+            "action",
             "builder",
             "cli",
             "config",
@@ -42,7 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Layers that never touch the world.
-const PURE: &[&str] = &["domain", "nix", "policy", "wire", "cli", "doctor", "render"];
+const PURE: &[&str] = &["action", "domain", "nix", "policy", "wire", "cli", "doctor", "render"];
 
 /// What touches the world.
 const WORLD: &[&str] = &[

@@ -35,7 +35,10 @@ pub(super) fn why(args: &WhyArgs, environment: &Environment) -> Result<(), Failu
             let text = render::why::json(known).map_err(|error| Failure::Failed(error.into()))?;
             print(&format!("{text}\n"))
         }
-        Explanation::Build(story) => print(&render::why::build(story, environment.width)),
+        Explanation::Build(story) => {
+            let asked_by = story.asked_by.map(edge::users::name_of);
+            print(&render::why::build(story, asked_by.as_deref(), environment.width))
+        }
         Explanation::Builder(story) => print(&render::why::builder(story, environment.width)),
     }
 }
@@ -110,7 +113,7 @@ fn order(places: &Places, environment: &Environment, request: &Request) -> Resul
 }
 
 /// A coordinator that answers has said all that there is to say.
-fn refusal(socket: &Path, error: ControlError) -> Failure {
+pub(super) fn refusal(socket: &Path, error: ControlError) -> Failure {
     match error {
         ControlError::Refused(_) | ControlError::Forbidden(_) | ControlError::Older(_) => {
             Failure::Failed(anyhow::anyhow!("{error}"))

@@ -141,6 +141,8 @@ pub(super) struct Driver {
     pub(super) world: Arc<World>,
     pub(super) state: State,
     started: Instant,
+    /// When the report was last written down.
+    pub(super) reported_at: Time,
     wake_at: Option<Time>,
     pub(super) roster: Roster,
     pub(super) reaches: HashMap<BuilderName, Arc<Reach>>,
@@ -190,6 +192,7 @@ impl Driver {
             over: false,
             writes: Writes::Now,
             started: clock::now(),
+            reported_at: Time::ZERO,
             wake_at: None,
             reaches: HashMap::new(),
             requests: HashMap::new(),
@@ -267,6 +270,7 @@ impl Driver {
             self.carry_out(effect)?;
         }
         self.bid_farewell();
+        self.write_report_if_due();
         self.write_if_settled()
     }
 
@@ -275,13 +279,20 @@ impl Driver {
             Effect::Probe(builder) => self.spawn_for(&builder, probe::probe),
             Effect::Ping(builder) => self.spawn_for(&builder, probe::ping),
             Effect::Cut(builder, reason) => self.cut(&builder, &reason),
-            Effect::Start { attempt, builder, requests } => self.start(attempt, &builder, &requests),
+            Effect::Start { attempt, builder, requests, cores: _ } => {
+                self.start(attempt, &builder, &requests);
+            }
             Effect::Join(request, attempt) => self.join(request, attempt),
             Effect::Cancel(attempt) => self.cancel(attempt),
             Effect::Answer(request, answer) => self.answer(request, answer),
             Effect::Say(request, text) => self.say(request, &text),
             Effect::Wait(request, text) => self.wait(request, &text),
             Effect::Forget(build) => self.attempts.retain(|attempt, _| attempt.build != build),
+            // Nobody measures, keeps or prefetches yet: the policy bears that nothing comes of it.
+            Effect::Measure(_)
+            | Effect::Learned(_)
+            | Effect::Prefetch { .. }
+            | Effect::EndPrefetch { .. } => {}
             Effect::WakeAt(at) => self.wake_at = Some(at),
             // The lines of before still lead here: no reason to end.
             Effect::FleetChanged => {
@@ -398,6 +409,7 @@ impl Driver {
 
     /// In under two seconds, whatever hangs.
     pub(super) async fn end(self, shutdown: &CancellationToken) {
+        self.write_report();
         shutdown.cancel();
         self.world.claims.end();
         self.cut_all("the coordinator ends");

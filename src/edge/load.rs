@@ -33,7 +33,7 @@ impl Meter {
             memory: pressure("memory"),
             io: pressure("io"),
             memory_available: available.filter(|bytes| *bytes > 0),
-            average: System::load_average().ok().map(|average| average.one as f32),
+            average: System::load_average().ok().map(|average| average.one),
         }
         .sane()
     }

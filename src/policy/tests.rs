@@ -3,9 +3,11 @@
 mod empty;
 mod failures;
 mod health;
+mod learning;
 mod order;
 mod orders;
 mod placement;
+mod report;
 mod requests;
 mod routes;
 mod simulator;

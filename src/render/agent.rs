@@ -24,7 +24,7 @@ pub struct Head<'a> {
     /// Who wants nothing new to start.
     pub closed: Option<&'a str>,
     /// Percent of the time in which something waited for processors and memory.
-    pub pressure: [Option<f32>; 2],
+    pub pressure: [Option<f64>; 2],
     /// Free memory in bytes.
     pub memory: Option<u64>,
     /// How old the agent is.

@@ -1,7 +1,7 @@
 //! What `muster status` and its like say to the coordinator, and what they hear: JSON, one message a line.
 //!
-//! Both ends begin with `{"muster":"control","version":2}`; the lower version is spoken. Version 1 knew `status`
-//! alone. Then the client says `{"request":"status"}` and the like, and hears one reply to each, in order: `{"reply":"status","status":…}` or
+//! Both ends begin with `{"muster":"control","version":3}`; the lower version is spoken. Version 1 knew `status`
+//! alone, version 2 no `report`. Then the client says `{"request":"status"}` and the like, and hears one reply to each, in order: `{"reply":"status","status":…}` or
 //! `{"reply":"error","message":"…"}`. A line that is too long or no request ends the connection or is answered with
 //! an error; nothing that a peer sends can make the other end hold more than one line.
 
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 
 use super::lines::{LineError, clip, line, read_line};
-use crate::policy::{Explanation, Snapshot};
+use crate::policy::{Explanation, Report, Snapshot};
 
 /// The version that this program speaks.
-pub const VERSION: u32 = 2 + super::AHEAD;
+pub const VERSION: u32 = 3 + super::AHEAD;
 
 /// A hello is never longer, in bytes, its end of line included.
 pub const MAX_HELLO: usize = 4 * 1024;
@@ -36,6 +36,8 @@ pub enum Request {
         /// A builder's name, or a derivation's path or a prefix of it.
         name: String,
     },
+    /// What was done since the start.
+    Report,
     /// Nothing new shall start on these builders.
     Drain {
         /// Their names.
@@ -71,6 +73,11 @@ pub enum Reply {
     Why {
         /// All of it.
         why: Explanation,
+    },
+    /// What was done since the start.
+    Report {
+        /// All of it.
+        report: Report,
     },
     /// It is done.
     Done {
@@ -161,7 +168,7 @@ struct Hello {
 }
 
 /// The requests that there are.
-const WORDS: [&str; 6] = ["status", "why", "drain", "undrain", "cancel", "stop"];
+const WORDS: [&str; 7] = ["status", "why", "report", "drain", "undrain", "cancel", "stop"];
 
 #[derive(Serialize, Deserialize)]
 struct Named {
@@ -190,7 +197,7 @@ impl Request {
 
     /// Whether it changes nothing: anybody may ask it.
     pub fn only_reads(&self) -> bool {
-        matches!(self, Self::Status | Self::Why { .. })
+        matches!(self, Self::Status | Self::Why { .. } | Self::Report)
     }
 
     /// Reads a line.
@@ -207,7 +214,12 @@ impl Request {
     fn since(&self) -> u32 {
         match self {
             Self::Status => 1,
-            _ => 2,
+            Self::Report => 3,
+            Self::Why { .. }
+            | Self::Drain { .. }
+            | Self::Undrain { .. }
+            | Self::Cancel { .. }
+            | Self::Stop { .. } => 2,
         }
     }
 }
@@ -363,7 +375,7 @@ mod tests {
         let said: Vec<_> = said.lines().collect();
         assert_eq!(
             said[0],
-            r#"{"reply":"error","message":"unknown request 'explode'; known: status, why, drain, undrain, cancel, stop"}"#
+            r#"{"reply":"error","message":"unknown request 'explode'; known: status, why, report, drain, undrain, cancel, stop"}"#
         );
         assert!(said[1].contains("is no request"), "{}", said[1]);
         assert_eq!(said[2], r#"{"reply":"error","message":"served"}"#);
@@ -392,7 +404,7 @@ mod tests {
     fn a_later_version_is_spoken_to_in_ours() {
         let hello = br#"{"muster":"control","version":9,"later":true}"#;
         assert_eq!(decode_hello(hello).ok(), Some(VERSION));
-        assert_eq!(encode_hello(), b"{\"muster\":\"control\",\"version\":2}\n");
+        assert_eq!(encode_hello(), b"{\"muster\":\"control\",\"version\":3}\n");
     }
 
     #[test]

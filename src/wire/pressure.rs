@@ -5,10 +5,10 @@
 /// ```
 /// assert_eq!(muster::wire::pressure::some_avg10("some avg10=1.50 avg60=0.00 avg300=0.00 total=12\n"), Some(1.5));
 /// ```
-pub fn some_avg10(text: &str) -> Option<f32> {
+pub fn some_avg10(text: &str) -> Option<f64> {
     let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
     let value = some.split(' ').find_map(|word| word.strip_prefix("avg10="))?;
-    value.parse().ok().filter(|percent: &f32| (0.0..=100.0).contains(percent))
+    value.parse().ok().filter(|percent: &f64| (0.0..=100.0).contains(percent))
 }
 
 #[cfg(test)]
