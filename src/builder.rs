@@ -86,6 +86,7 @@ pub async fn run(listener: UnixListener, settings: Settings, shutdown: Cancellat
 
 struct Agent {
     claims: Claims,
+    lease: Duration,
     ephemeral: bool,
     started: Instant,
     wake_at: Option<Time>,
@@ -99,6 +100,7 @@ impl Agent {
     fn new(terms: Terms) -> Self {
         Self {
             ephemeral: terms.ephemeral,
+            lease: terms.lease,
             claims: Claims::new(terms),
             started: clock::now(),
             wake_at: None,
@@ -185,7 +187,7 @@ impl Agent {
         for effect in self.claims.step(event, self.now()) {
             match effect {
                 Effect::Grant { session, slots, shared } => {
-                    self.tell(session, Tell::Granted { slots, shared })
+                    self.tell(session, Tell::Granted { slots, shared, lease_ms: millis(self.lease) });
                 }
                 Effect::Lapsed(coordinator, name) => {
                     tracing::warn!(%coordinator, name, "has said nothing for too long: its claim has lapsed");
@@ -232,7 +234,6 @@ impl Agent {
 
     fn status(&mut self) -> Status {
         let now = self.now();
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let claims = self.claims.claims(now);
         let rows = claims.into_iter().map(|claim| ClaimRow {
             coordinator: claim.name,
@@ -255,6 +256,10 @@ impl Agent {
     fn now(&self) -> Time {
         Time::after_start(self.started.elapsed())
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Who may give orders here, besides looking: root and ourselves.

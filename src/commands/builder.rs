@@ -11,7 +11,7 @@ use super::coordinator::guarded;
 use super::{Failure, block_on, print};
 use crate::builder::{self, Settings};
 use crate::cli::builder::{AgentPlace, BuilderArgs, BuilderCommand, OnIdle, RunArgs, StatusArgs};
-use crate::config::{AllowedUser, Environment, agent_socket};
+use crate::config::{AllowedUser, Environment, agent_socket, system_agent_socket};
 use crate::edge::{agent, files, release, serve, users};
 use crate::policy::claims::{Ending, Terms};
 use crate::render::agent as show;
@@ -25,12 +25,12 @@ const SOCKET_MODE: u32 = 0o666;
 const REFUSED: u8 = 126;
 
 pub(super) fn run(args: &BuilderArgs, environment: &Environment) -> Result<(), Failure> {
-    let ask = |place: &AgentPlace, ask: &Ask| order(&socket(place, environment), ask);
+    let ask = |place: &AgentPlace, ask: &Ask| order(&agents(place, environment), ask);
     match &args.command {
         None if args.status => status(&StatusArgs { json: false, place: args.place.clone() }, environment),
         None => serve_claims(&args.run, &socket(&args.place, environment)),
-        Some(BuilderCommand::Serve(place)) => serve_login(&socket(place, environment), environment),
-        Some(BuilderCommand::Session(place)) => session(&socket(place, environment), serve::login().from),
+        Some(BuilderCommand::Serve(place)) => serve_login(&agents(place, environment), environment),
+        Some(BuilderCommand::Session(place)) => session(&agents(place, environment), serve::login().from),
         Some(BuilderCommand::Pump) => pump(),
         Some(BuilderCommand::Status(args)) => status(args, environment),
         Some(BuilderCommand::Drain(place)) => ask(place, &Ask::Drain),
@@ -39,8 +39,15 @@ pub(super) fn run(args: &BuilderArgs, environment: &Environment) -> Result<(), F
     }
 }
 
+/// Where an agent of ours listens.
 fn socket(place: &AgentPlace, environment: &Environment) -> PathBuf {
     agent_socket(place.socket.as_deref(), environment)
+}
+
+/// Where the agent is that is asked: the user's own, or else the system's.
+fn agents(place: &AgentPlace, environment: &Environment) -> PathBuf {
+    let own = socket(place, environment);
+    if place.socket.is_some() || files::is_there(&own) { own } else { system_agent_socket() }
 }
 
 /// The agent itself.
@@ -140,7 +147,7 @@ fn pump() -> Result<(), Failure> {
 }
 
 fn status(args: &StatusArgs, environment: &Environment) -> Result<(), Failure> {
-    let told = asked(&socket(&args.place, environment), &Ask::Status)?;
+    let told = asked(&agents(&args.place, environment), &Ask::Status)?;
     let Tell::Status { status } = told else { return Err(nonsense()) };
     if args.json {
         let text = serde_json::to_string_pretty(&status).map_err(|error| Failure::Failed(error.into()))?;

@@ -47,15 +47,19 @@ pub(super) fn runtime_dir(typed: Option<&Path>, environment: &Environment, state
 
 /// Where a builder's agent listens. A user without a runtime directory has it below `/tmp`, under the own number.
 pub(super) fn agent_socket(typed: Option<&Path>, environment: &Environment) -> PathBuf {
-    const SYSTEM: &str = if cfg!(target_os = "macos") { "/var/run" } else { "/run" };
-    let base = match (typed, environment.uid) {
-        (Some(typed), _) => return environment.cwd.join(typed),
-        (None, 0) => SYSTEM.into(),
-        (None, uid) => {
-            absolute(environment.runtime_dir.as_ref()).unwrap_or_else(|| format!("/tmp/muster-{uid}").into())
-        }
-    };
-    base.join("muster-builder/agent.sock")
+    match (typed, environment.uid) {
+        (Some(typed), _) => environment.cwd.join(typed),
+        (None, 0) => system_agent_socket(),
+        (None, uid) => absolute(environment.runtime_dir.as_ref())
+            .unwrap_or_else(|| format!("/tmp/muster-{uid}").into())
+            .join(AGENT),
+    }
+}
+
+const AGENT: &str = "muster-builder/agent.sock";
+
+pub(super) fn system_agent_socket() -> PathBuf {
+    Path::new(if cfg!(target_os = "macos") { "/var/run" } else { "/run" }).join(AGENT)
 }
 
 /// The system's control socket, for a user who did not say where the sockets are.

@@ -10,20 +10,22 @@ use std::time::Duration;
 
 use tokio::io::join;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, interval_at, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::reach::Reach;
-use super::{News, World};
+use super::reach::{Learned, Reach};
+use super::{News, World, probe};
 use crate::domain::{CoordinatorId, Demand, Grant};
 use crate::edge::channel::Transport;
 use crate::edge::ssh::{Host, Lane, Session};
 use crate::policy::Event;
 use crate::wire::agent::{self, Ask, Tell};
 
-/// Between two renewals.
+/// Between two renewals; a shorter lease is renewed three times within it.
 const RENEW: Duration = Duration::from_secs(10);
+/// Between two looks whether an agent has been started since the probe: the last one again and again.
+const LOOK_AGAIN: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(300)];
 /// News of our demand come in bursts.
 const BURST: Duration = Duration::from_millis(50);
 /// What an agent may take to say that it has its machine back.
@@ -75,10 +77,10 @@ impl Claims {
     }
 }
 
-/// Sees to it that a builder with an agent is held.
+/// Sees to it that a builder with an agent is held, be it that the agent comes later.
 pub(super) fn ensure(reach: &Arc<Reach>, world: &Arc<World>) {
     let Transport::Ssh(host, _) = reach.transport() else { return };
-    if reach.learned().agent.is_none() || reach.held.swap(true, Ordering::AcqRel) {
+    if !reach.learned().has_shell || reach.held.swap(true, Ordering::AcqRel) {
         return;
     }
     let holder = Holder { reach: Arc::clone(reach), host: Arc::clone(host), world: Arc::clone(world) };
@@ -96,8 +98,10 @@ enum End {
     GivenBack,
     /// The agent does not want us.
     Refused,
-    /// The session broke, or the agent ends.
+    /// The session broke.
     Lost,
+    /// The agent has ended.
+    Left,
 }
 
 struct Holder {
@@ -108,12 +112,27 @@ struct Holder {
 
 impl Holder {
     async fn hold(&self) {
-        let mut retry = RETRY.0;
-        while let Some(command) = self.reach.learned().agent {
-            let claims = &self.world.claims;
-            if claims.release.is_cancelled() {
-                return;
+        let claims = &self.world.claims;
+        let over = async {
+            tokio::select! {
+                () = claims.release.cancelled() => {}
+                () = claims.ended.cancelled() => {}
+                () = self.reach.retired.cancelled() => {}
             }
+        };
+        tokio::pin!(over);
+        let (mut retry, mut looks) = (RETRY.0, 0);
+        loop {
+            let Some(command) = self.reach.learned().agent else {
+                self.granted(Grant::default()).await;
+                tokio::select! {
+                    () = sleep(LOOK_AGAIN[looks.min(LOOK_AGAIN.len() - 1)]) => {}
+                    () = &mut over => return,
+                }
+                looks += 1;
+                probe::look_for_agent(&self.reach, &self.host).await;
+                continue;
+            };
             let ended = tokio::select! {
                 () = claims.ended.cancelled() => return,
                 ended = self.session(&command) => ended,
@@ -122,15 +141,17 @@ impl Holder {
                 End::GivenBack => return,
                 End::Refused => RETRY.1,
                 End::Lost => (retry * 2).min(RETRY.1),
+                End::Left => {
+                    self.reach.learn(Learned { agent: None, ..self.reach.learned() });
+                    (looks, retry) = (0, RETRY.0);
+                    continue;
+                }
             };
             tokio::select! {
                 () = sleep(retry) => {}
-                () = self.reach.retired.cancelled() => return,
-                () = claims.release.cancelled() => return,
-                () = claims.ended.cancelled() => return,
+                () = &mut over => return,
             }
         }
-        self.granted(Grant::default()).await;
     }
 
     async fn session(&self, command: &str) -> End {
@@ -157,7 +178,7 @@ impl Holder {
         };
         tokio::select! {
             biased;
-            end = Talk { holder: self, says, granted: 0, shared: false, said: Demand::default(), grant: Grant::default() }.run(heard) => end,
+            end = Talk::new(self, says).run(heard) => end,
             () = listen => End::Lost,
         }
     }
@@ -179,15 +200,30 @@ struct Talk<'a, S> {
     says: agent::Sender<S>,
     granted: u32,
     shared: bool,
+    /// What our demand was when we last said it, and until when that will do.
     said: Demand,
+    renew_at: Instant,
+    renew_every: Duration,
     grant: Grant,
 }
 
-impl<S: tokio::io::AsyncWrite> Talk<'_, S> {
+impl<'a, S: tokio::io::AsyncWrite> Talk<'a, S> {
+    fn new(holder: &'a Holder, says: agent::Sender<S>) -> Self {
+        Self {
+            holder,
+            says,
+            granted: 0,
+            shared: false,
+            said: Demand::default(),
+            renew_at: Instant::now(),
+            renew_every: RENEW,
+            grant: Grant::default(),
+        }
+    }
+
     async fn run(mut self, mut heard: mpsc::Receiver<Tell>) -> End {
         let claims = &self.holder.world.claims;
         let mut stirred = claims.stirred.subscribe();
-        let mut renew = interval_at(Instant::now() + RENEW, RENEW);
         if self.claim().await.is_err() {
             return End::Lost;
         }
@@ -200,7 +236,7 @@ impl<S: tokio::io::AsyncWrite> Talk<'_, S> {
                     },
                     None => return End::Lost,
                 },
-                _ = renew.tick() => self.claim().await,
+                () = sleep_until(self.renew_at) => self.claim().await,
                 Ok(()) = stirred.changed(), if self.shared => self.claim_if_changed().await,
                 () = self.holder.reach.retired.cancelled() => return self.give_back(heard).await,
                 () = claims.release.cancelled() => return self.give_back(heard).await,
@@ -214,8 +250,9 @@ impl<S: tokio::io::AsyncWrite> Talk<'_, S> {
     async fn hear(&mut self, tell: Tell) -> Result<Result<(), agent::AgentError>, End> {
         let builder = self.holder.reach.name();
         match tell {
-            Tell::Granted { slots, shared } => {
+            Tell::Granted { slots, shared, lease_ms } => {
                 (self.granted, self.shared) = (slots, shared);
+                self.renew_every = RENEW.min(Duration::from_millis(lease_ms / 3).max(BURST));
                 self.grant.slots = Some(slots);
                 self.holder.granted(self.grant.clone()).await;
                 // What was lowered is free for others as soon as we say that we know.
@@ -232,7 +269,7 @@ impl<S: tokio::io::AsyncWrite> Talk<'_, S> {
                 tracing::info!(%builder, why, "leaves");
                 let grant = Grant { slots: Some(0), closed: Some(format!("itself ({why})")) };
                 self.holder.granted(grant).await;
-                return Err(End::Lost);
+                return Err(End::Left);
             }
             Tell::Refused { why } => {
                 tracing::warn!(%builder, "its agent refuses us: {why}");
@@ -255,6 +292,7 @@ impl<S: tokio::io::AsyncWrite> Talk<'_, S> {
     async fn claim(&mut self) -> Result<(), agent::AgentError> {
         let claims = &self.holder.world.claims;
         self.said = self.holder.demand().await;
+        self.renew_at = Instant::now() + self.renew_every;
         let ask = Ask::Claim {
             coordinator: claims.coordinator.clone(),
             name: claims.name.clone(),

@@ -3,6 +3,8 @@
 mod merge;
 mod over_ssh;
 
+pub(super) use over_ssh::look_for_agent;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

@@ -44,6 +44,8 @@ pub struct Learned {
     pub program: Option<String>,
     /// Only `nix-store --serve` answers there: a machine for stock Nix.
     pub serves_only: bool,
+    /// The probe's script runs there.
+    pub has_shell: bool,
     /// The command that joins its agent, where it has one.
     pub agent: Option<String>,
 }

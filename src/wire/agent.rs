@@ -59,6 +59,8 @@ pub enum Tell {
         slots: u32,
         /// Whether somebody else has a claim as well: then it wants to hear of each change.
         shared: bool,
+        /// Milliseconds within which the claim must be renewed.
+        lease_ms: u64,
     },
     /// A sign of life.
     Beat {
