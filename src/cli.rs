@@ -536,7 +536,10 @@ mod tests {
         let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
         let check = |line: &str, now| {
             let command = Cli::parse_words(words(line)).map(|cli| cli.command);
-            assert!(matches!(command, Ok(Command::Stop(StopArgs { now: said, .. })) if said == now), "{line}");
+            assert!(
+                matches!(command, Ok(Command::Stop(StopArgs { now: said, .. })) if said == now),
+                "{line}"
+            );
         };
         check("/usr/local/bin/stop-nix-builders", false);
         check("stop-nix-builders --now", true);

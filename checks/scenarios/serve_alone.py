@@ -45,8 +45,8 @@ def script(localmachine: Machine, b1: Machine) -> None:
 
     with subtest("stock Nix gets its daemon, by both protocols"):
         for scheme in ("ssh-ng", "ssh"):
-            said = localmachine.execute(f"nix store ping --store '{scheme}://remotebuild@b1?ssh-key=/root/.ssh/remotebuild' --extra-experimental-features nix-command 2>&1")
-            assert said[0] == 0, said
+            answer = localmachine.execute(f"nix store ping --store '{scheme}://remotebuild@b1?ssh-key=/root/.ssh/remotebuild' --extra-experimental-features nix-command 2>&1")
+            assert answer[0] == 0, answer
 
     with subtest("no shell, no command, no trick"):
         for trick in TRICKS:

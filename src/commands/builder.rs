@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 use super::coordinator::guarded;
@@ -138,8 +137,7 @@ fn session(socket: &Path, from: Option<std::net::IpAddr>) -> Result<(), Failure>
 fn pump() -> Result<(), Failure> {
     let socket = serve::daemon_socket();
     block_on(async {
-        let joined = async { agent::pump(&mut UnixStream::connect(&socket).await?).await };
-        joined.await.map_err(|error| {
+        agent::pump(&socket).await.map_err(|error| {
             let text = format!("no nix-daemon answers at {}", socket.display());
             Failure::Failed(anyhow::Error::new(error).context(text))
         })

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::join;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +18,7 @@ use super::reach::{Learned, Reach};
 use super::{News, World, probe};
 use crate::domain::{CoordinatorId, Demand, Grant};
 use crate::edge::channel::Transport;
+use crate::edge::clock;
 use crate::edge::ssh::{Host, Lane, Session};
 use crate::policy::Event;
 use crate::wire::agent::{self, Ask, Tell};
@@ -215,7 +216,7 @@ impl<'a, S: tokio::io::AsyncWrite> Talk<'a, S> {
             granted: 0,
             shared: false,
             said: Demand::default(),
-            renew_at: Instant::now(),
+            renew_at: clock::now(),
             renew_every: RENEW,
             grant: Grant::default(),
         }
@@ -236,7 +237,7 @@ impl<'a, S: tokio::io::AsyncWrite> Talk<'a, S> {
                     },
                     None => return End::Lost,
                 },
-                () = sleep_until(self.renew_at) => self.claim().await,
+                () = sleep_until(self.renew_at.into()) => self.claim().await,
                 Ok(()) = stirred.changed(), if self.shared => self.claim_if_changed().await,
                 () = self.holder.reach.retired.cancelled() => return self.give_back(heard).await,
                 () = claims.release.cancelled() => return self.give_back(heard).await,
@@ -292,7 +293,7 @@ impl<'a, S: tokio::io::AsyncWrite> Talk<'a, S> {
     async fn claim(&mut self) -> Result<(), agent::AgentError> {
         let claims = &self.holder.world.claims;
         self.said = self.holder.demand().await;
-        self.renew_at = Instant::now() + self.renew_every;
+        self.renew_at = clock::now() + self.renew_every;
         let ask = Ask::Claim {
             coordinator: claims.coordinator.clone(),
             name: claims.name.clone(),

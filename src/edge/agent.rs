@@ -34,11 +34,15 @@ pub async fn join(socket: &Path, from: Option<IpAddr>) -> io::Result<()> {
     if let Some(from) = from {
         stream.write_all(&agent::origin(from)).await?;
     }
-    pump(&mut stream).await
+    join_streams(&mut stream).await
 }
 
 /// Joins our standard streams to a socket.
-pub async fn pump(stream: &mut UnixStream) -> io::Result<()> {
+pub async fn pump(socket: &Path) -> io::Result<()> {
+    join_streams(&mut UnixStream::connect(socket).await?).await
+}
+
+async fn join_streams(stream: &mut UnixStream) -> io::Result<()> {
     let mut here = both(Pollable::stdin()?, Pollable::stdout()?);
     // Either end may go at any time.
     let _ = copy_bidirectional(&mut here, stream).await;

@@ -122,7 +122,7 @@ impl State {
     pub fn demand(&self, name: &BuilderName) -> Demand {
         let Some(builder) = self.fleet.get(name) else { return Demand::default() };
         let fitting = self.queue.groups.values().filter(|group| group.fits.contains(builder.bit));
-        let waiting: usize = fitting.map(|group| group.order.len()).sum();
+        let waiting: usize = fitting.flat_map(|group| group.order.values()).map(|builds| builds.len()).sum();
         let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
         Demand {
             running: builder.busy,
