@@ -9,6 +9,7 @@ pub mod listing;
 pub mod mux;
 pub mod notice;
 pub mod probe;
+pub mod recording;
 pub mod ssh_config;
 pub mod tailscale;
 
