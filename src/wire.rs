@@ -12,6 +12,7 @@ pub mod mux;
 pub mod notice;
 pub mod pressure;
 pub mod probe;
+pub mod recording;
 pub mod served;
 pub mod ssh_config;
 pub mod tailscale;
