@@ -66,6 +66,7 @@ let
     maxLifetime = "6h";
     ephemeral = true;
     releaseCommand = "systemctl poweroff";
+    allowUsers = [ "eva" ];
     allowTags = [ "tag:ci" ];
   };
   leave = mine.words.leave { tailscale = "/bin/tailscale"; };

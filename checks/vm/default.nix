@@ -63,6 +63,8 @@ let
       );
       # Otherwise as the module binds a key by itself.
       keyOptions = lib.mkIf (node.access == "ssh") "";
+      # Scenarios start one where they want it.
+      agent.enable = lib.mkDefault false;
     };
     services.openssh.ports = [ node.port ];
   };

@@ -24,16 +24,6 @@ in
     example = "10min";
     description = "How long nobody may have claimed this machine before the agent ends. `null`: for ever.";
   };
-  onIdle = mkOption {
-    type = types.nullOr (
-      types.enum [
-        "pass"
-        "fail"
-      ]
-    );
-    default = null;
-    description = "Whether ending so is a success or, with exit code 3, a failure. `null`: as `muster builder` has it.";
-  };
   leaseTimeout = mkOption {
     type = types.nullOr duration;
     default = null;

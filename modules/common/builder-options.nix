@@ -128,6 +128,12 @@ in
       readOnly = true;
       description = "The public keys, of all options and files.";
     };
+    sshUsers = mkOption {
+      type = types.listOf types.str;
+      internal = true;
+      readOnly = true;
+      description = "Whom coordinators log in as.";
+    };
     byTailscale = mkOption {
       type = types.bool;
       internal = true;

@@ -10,11 +10,6 @@ let
 
   # Stronger than a default of NixOS, weaker than whatever the user writes.
   default = lib.mkOverride 900;
-
-  sshUsers = lib.unique (
-    [ cfg.user ]
-    ++ lib.optional (cfg.byTailscale && cfg.tailscale.sshUser != null) cfg.tailscale.sshUser
-  );
 in
 {
   imports = [
@@ -29,7 +24,13 @@ in
         cfg.authorizedKeys
         ++ lib.concatMap (file: mine.keys.linesOf (builtins.readFile file)) cfg.authorizedKeyFiles;
       byTailscale = cfg.tailscale.enable && cfg.tailscale.ssh;
+      sshUsers = lib.unique (
+        [ cfg.user ]
+        ++ lib.optional (cfg.byTailscale && cfg.tailscale.sshUser != null) cfg.tailscale.sshUser
+      );
     };
+
+    environment.systemPackages = [ config.services.muster.package ];
 
     users.users.${cfg.user} = {
       description = default cfg.description;
@@ -38,7 +39,7 @@ in
     };
 
     nix.settings = {
-      trusted-users = lib.mkIf cfg.trusted (lib.unique ([ "root" ] ++ sshUsers));
+      trusted-users = lib.mkIf cfg.trusted (lib.unique ([ "root" ] ++ cfg.sshUsers));
       max-jobs = default cfg.maxJobs;
       cores = default cfg.cores;
       min-free = default cfg.minFree;
@@ -74,7 +75,7 @@ in
         '';
       }
       {
-        assertion = lib.all (user: user == "root" || config.users.users ? ${user}) sshUsers;
+        assertion = lib.all (user: user == "root" || config.users.users ? ${user}) cfg.sshUsers;
         message = ''
           services.muster.builder.tailscale.sshUser is ${toString cfg.tailscale.sshUser}, and no user of this machine has that
           name. Leave it out: coordinators then log in as ${cfg.user}, whom this module makes.
@@ -85,13 +86,6 @@ in
         message = ''
           services.muster.builder.agent.releaseCommand is for ephemeral builders alone, and would never run. Set
           services.muster.builder.agent.ephemeral = true, or leave the command out.
-        '';
-      }
-      {
-        assertion = cfg.agent.onIdle == null || cfg.agent.idleTimeout != null;
-        message = ''
-          services.muster.builder.agent.onIdle says how the agent ends when nobody came, and it waits for ever. Set
-          services.muster.builder.agent.idleTimeout, such as "10min", or leave onIdle out.
         '';
       }
       {

@@ -1,5 +1,5 @@
-# The builder's agent on launchd. /var/run is emptied at each start of the machine, and only root writes there; so the
-# agent has a directory of its own.
+# The builder's agent on launchd. /var/run is empty when the machine starts, and only root may write there: so root makes the
+# agent's directory, and launchd starts the agent until it has one.
 {
   config,
   lib,
@@ -8,7 +8,7 @@
 let
   cfg = config.services.muster.builder;
   mine = import ../lib;
-  directory = "/var/db/muster-builder";
+  directory = "/var/run/muster-builder";
   socket = "${directory}/agent.sock";
 
   # The agent is nobody special. It leaves a mark where launchd looks, and root runs the command.
@@ -17,9 +17,13 @@ let
 in
 {
   config = lib.mkIf (cfg.enable && cfg.agent.enable) {
-    system.activationScripts.extraActivation.text = ''
-      /usr/bin/install -d -m 0755 -o ${toString cfg.uid} -g ${toString cfg.gid} ${directory}
-    '';
+    launchd.daemons.muster-builder-directory = {
+      command = "/usr/bin/install -d -m 0755 -o ${toString cfg.uid} -g ${toString cfg.gid} ${directory}";
+      serviceConfig = {
+        Label = "org.nixos.muster-builder-directory";
+        RunAtLoad = true;
+      };
+    };
 
     launchd.daemons.muster-builder = {
       command = lib.escapeShellArgs (
@@ -28,6 +32,9 @@ in
           removeAttrs cfg.agent [ "enable" ]
           // {
             inherit socket;
+            allowUsers = lib.subtractLists [ cfg.user "root" ] cfg.sshUsers;
+            # To launchd a failure would be a reason to start it again.
+            onIdle = if cfg.agent.idleTimeout == null then null else "pass";
             releaseCommand = if wantsRoot then "touch ${mark}" else null;
           }
         )

@@ -62,8 +62,10 @@ in
         3
       ];
       TimeoutStopSec = 30;
+      # What the agent leaves there when it is released has to be seen.
       RuntimeDirectory = "muster-builder";
       RuntimeDirectoryMode = "0755";
+      RuntimeDirectoryPreserve = true;
     }
     // hardening
     // {

@@ -76,6 +76,7 @@ in
       maxLifetime,
       ephemeral,
       releaseCommand,
+      allowUsers,
       allowTags,
     }:
     [ "builder" ]
@@ -88,6 +89,7 @@ in
       (named "max-lifetime" maxLifetime)
       (named "ephemeral" ephemeral)
       (named "release-command" releaseCommand)
+      (named "allow-user" allowUsers)
       (named "allow-tag" allowTags)
     ];
 

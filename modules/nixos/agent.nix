@@ -6,6 +6,7 @@
   ...
 }:
 let
+  inherit (lib) mkOption types;
   cfg = config.services.muster.builder;
   mine = import ../lib;
   directory = "/run/muster-builder";
@@ -15,6 +16,17 @@ let
   wantsRoot = cfg.agent.releaseCommand != null;
 in
 {
+  options.services.muster.builder.agent.onIdle = mkOption {
+    type = types.nullOr (
+      types.enum [
+        "pass"
+        "fail"
+      ]
+    );
+    default = null;
+    description = "Whether it is a success of the service that nobody came within `idleTimeout`. `null`: as `muster builder` has it.";
+  };
+
   config = lib.mkIf (cfg.enable && cfg.agent.enable) {
     systemd.services.muster-builder = {
       description = "muster's agent, which coordinators claim this machine from";
@@ -34,6 +46,7 @@ in
             removeAttrs cfg.agent [ "enable" ]
             // {
               socket = "${directory}/agent.sock";
+              allowUsers = lib.subtractLists [ cfg.user "root" ] cfg.sshUsers;
               releaseCommand = if wantsRoot then "touch ${mark}" else null;
             }
           )
@@ -55,5 +68,15 @@ in
         ${cfg.agent.releaseCommand}
       '';
     };
+
+    assertions = [
+      {
+        assertion = cfg.agent.onIdle == null || cfg.agent.idleTimeout != null;
+        message = ''
+          services.muster.builder.agent.onIdle says how the agent ends when nobody came, and it waits for ever. Set
+          services.muster.builder.agent.idleTimeout, such as "10min", or leave onIdle out.
+        '';
+      }
+    ];
   };
 }

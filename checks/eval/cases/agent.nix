@@ -50,6 +50,22 @@ in
     contains " builder --socket /run/muster-builder/agent.sock --slots 8 --idle-timeout 10min --on-idle fail --lease-timeout 45s --max-lifetime 6h --ephemeral --release-command \"touch /run/muster-builder/released\" --allow-tag tag:ci --allow-tag tag:home\n" (
       service all
     );
+  "whom the tailnet lets log in may claim" = contains " --allow-user eva\n" (
+    service (nixos {
+      services.muster.builder = {
+        enable = true;
+        tailscale = {
+          enable = true;
+          authKeyFile = "/run/key";
+          sshUser = "eva";
+        };
+      };
+      users.users.eva.isNormalUser = true;
+    })
+  );
+  "muster is at hand" = holds (
+    lib.elem plain.services.muster.package plain.environment.systemPackages
+  );
   "it runs as the builders' user" = contains "User=remotebuild\n" (service plain);
   "it is locked down, and has no network" =
     equal

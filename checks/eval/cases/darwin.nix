@@ -136,11 +136,11 @@ lib.optionalAttrs hasDarwin {
         (agentOf plain).serviceConfig.KeepAlive.SuccessfulExit
       ];
   "the agent's socket has a directory that the user owns" =
-    contains "-o 533 -g 533 /var/db/muster-builder\n" plain.system.activationScripts.extraActivation.text;
+    contains "-o 533 -g 533 /var/run/muster-builder" plain.launchd.daemons.muster-builder-directory.command;
   "the agent listens there" = contains (lib.escapeShellArgs [
     "builder"
     "--socket"
-    "/var/db/muster-builder/agent.sock"
+    "/var/run/muster-builder/agent.sock"
   ]) (agentOf plain).command;
   "root runs the release command once the agent has left its mark" =
     equal
@@ -150,8 +150,8 @@ lib.optionalAttrs hasDarwin {
         true
       ]
       [
-        (lib.hasInfix "'touch /var/db/muster-builder/released'" (agentOf ephemeral).command)
-        ephemeral.launchd.daemons.muster-builder-released.serviceConfig.KeepAlive.PathState."/var/db/muster-builder/released"
+        (lib.hasInfix "'touch /var/run/muster-builder/released'" (agentOf ephemeral).command)
+        ephemeral.launchd.daemons.muster-builder-released.serviceConfig.KeepAlive.PathState."/var/run/muster-builder/released"
         (lib.hasInfix "shutdown -h now" ephemeral.launchd.daemons.muster-builder-released.script)
       ];
 
@@ -243,21 +243,50 @@ lib.optionalAttrs hasDarwin {
       authorizedKeys = [ key ];
     };
   });
-  "what only Linux has does not exist" = equal [ false false false false false false ] (
-    map
-      (
-        option:
-        (builtins.tryEval (builtins.deepSeq (builder option).users.users.remotebuild.uid true)).success
-      )
+  "what only Linux has does not exist" =
+    equal
       [
-        { kind = "system"; }
-        { kvm = true; }
-        { emulatedSystems = [ ]; }
-        { memoryMax = "90%"; }
-        { oomScoreAdjust = 500; }
-        { gc.dates = "weekly"; }
+        false
+        false
+        false
+        false
+        false
+        false
+        false
       ]
+      (
+        map
+          (
+            option:
+            (builtins.tryEval (builtins.deepSeq (builder option).users.users.remotebuild.uid true)).success
+          )
+          [
+            { kind = "system"; }
+            { kvm = true; }
+            { emulatedSystems = [ ]; }
+            { memoryMax = "90%"; }
+            { oomScoreAdjust = 500; }
+            { gc.dates = "weekly"; }
+            {
+              agent.idleTimeout = "1h";
+              agent.onIdle = "fail";
+            }
+          ]
+      );
+  "a group that may stop it does not exist" = refuses (
+    (coordinator (one // { operators = "admin"; }) { }).services.muster.coordinator.configText
   );
+  "an agent that nobody came to ends well, or launchd would start it again" =
+    contains
+      (lib.escapeShellArgs [
+        "--idle-timeout"
+        "1h"
+        "--on-idle"
+        "pass"
+      ])
+      (agentOf (builder {
+        agent.idleTimeout = "1h";
+      })).command;
   "a coordinator's user does not exist either" = refuses (
     (coordinator (one // { user = "muster"; }) { }).services.muster.coordinator.configText
   );

@@ -39,6 +39,7 @@ in
   b1 = {
     system.switch.enable = true;
     services.muster.package = lib.mkDefault muster;
+    services.muster.builder.agent.enable = true;
     # A host key that the other one can know beforehand.
     environment.etc."ssh/known" = {
       source = keys.snakeOilPrivateKey;
