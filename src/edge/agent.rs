@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt, copy_bidirectional, join as both};
+use tokio::io::{AsyncWriteExt, copy};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -42,9 +42,13 @@ pub async fn pump(socket: &Path) -> io::Result<()> {
     join_streams(&mut UnixStream::connect(socket).await?).await
 }
 
+/// Until either end is gone: a daemon that builds would not notice that one direction alone is closed.
 async fn join_streams(stream: &mut UnixStream) -> io::Result<()> {
-    let mut here = both(Pollable::stdin()?, Pollable::stdout()?);
-    // Either end may go at any time.
-    let _ = copy_bidirectional(&mut here, stream).await;
-    Ok(())
+    let (mut from, mut to) = (Pollable::stdin()?, Pollable::stdout()?);
+    let (mut hears, mut says) = stream.split();
+    let ended = tokio::select! {
+        ended = copy(&mut from, &mut says) => ended,
+        ended = copy(&mut hears, &mut to) => ended,
+    };
+    ended.map(drop)
 }
