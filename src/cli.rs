@@ -3,11 +3,15 @@
 //! Stock Nix starts a line's program as `muster --stdio --store LINE`, or as `muster --stdio` alone. These words are
 //! read before anything else, so that no other option can ever get in their way.
 
+mod join;
+
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+pub use join::{JoinArgs, LeaveArgs, Role, TailscalePlaces};
 
 /// Turns any machines you can reach into one Nix build cluster.
 ///
@@ -85,6 +89,10 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Find what is wrong between Nix and its builders, and say how to mend it.
     Doctor(DoctorArgs),
+    /// Bring this machine into a tailnet, as a builder or a coordinator.
+    Join(JoinArgs),
+    /// Take this machine out of its tailnet.
+    Leave(LeaveArgs),
     /// Make an ssh key for the builders, and say where its lines belong.
     Key(KeyArgs),
     /// Check the configuration and print what it means.

@@ -7,6 +7,7 @@ pub mod builder;
 pub mod derivation;
 pub mod hash;
 pub mod host_key;
+pub mod join;
 pub mod measured;
 pub mod offer;
 pub mod path_info;

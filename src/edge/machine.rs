@@ -13,6 +13,11 @@ pub fn ids() -> (Option<String>, Option<String>) {
     (id("/etc/machine-id").or_else(|| id("/var/lib/dbus/machine-id")), id("/proc/sys/kernel/random/boot_id"))
 }
 
+/// The name that it has on the network, as far as it is text.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// A word that nobody can guess, of letters and digits.
 pub fn unguessable() -> String {
     // The standard library seeds each of them from the system's random numbers.

@@ -86,6 +86,8 @@ async fn daemon(
         return Ok(daemon);
     }
     let chosen = !host.uri().remote_program.is_empty() || host.uri().remote_store.is_some();
+    // Tailscale's ssh server leads to sockets of the login's own directories alone, and says so by a reset.
+    let chosen = chosen || host.uri().admission.is_some();
     if let Some(path) = report.socket.as_ref().filter(|_| !chosen)
         && host.can_stream().await
     {
