@@ -97,7 +97,7 @@ Example:
 An ephemeral machine is forgotten at once. One that is in no tailnet is left alone, with success.")]
 pub struct LeaveArgs {
     /// How long it may take.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = patience)]
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = patience)]
     pub timeout: Duration,
     /// Where Tailscale is.
     #[command(flatten)]

@@ -76,13 +76,38 @@ async fn bring_in(tailscale: &Cli, join: &Join, credential: Option<&Credential>)
             "has joined already, and has other settings now"
         }
         Step::Up(words) => {
-            let (limit, input) = (join.timeout + LAST_WORDS, credential.map(cli::input).unwrap_or_default());
-            tailscale.run(words, &input, limit).await.map_err(failed)?;
+            let input = credential.map(cli::input).unwrap_or_default();
+            if let Err(error) = up(tailscale, words, &input, join.timeout + LAST_WORDS).await {
+                give_up(tailscale, &status).await;
+                return Err(failed(error));
+            }
             "has joined"
         }
     };
     let now = self::status(tailscale).await.map_err(failed)??;
-    described(join, &now, done)
+    let described = described(join, &now, done);
+    if matches!((&step, &described), (Step::Up(_), Err(_))) {
+        give_up(tailscale, &status).await;
+    }
+    described
+}
+
+/// tailscaled registers on several connections at once, and where one of them breaks it may hear of its own success as
+/// of somebody else's use of the key. Whoever has registered already is let in the second time.
+async fn up(tailscale: &Cli, words: &[String], input: &str, limit: Duration) -> Result<(), CliError> {
+    let mut done = tailscale.run(words, input, limit).await;
+    if matches!(&done, Err(CliError::Failed { said, .. }) if cli::says_used(said)) {
+        done = tailscale.run(words, input, limit).await;
+    }
+    done.map(drop)
+}
+
+/// tailscaled goes on trying, with the secret in its memory, and tells whoever tries next how that fails.
+async fn give_up(tailscale: &Cli, before: &Status) {
+    let end = if before.state == "Stopped" { "down" } else { "logout" };
+    if let Err(error) = tailscale.run(&words(end), "", ANSWER).await {
+        tracing::debug!(%error, "tailscaled goes on trying to join");
+    }
 }
 
 /// What came of it, as the tailnet sees it.
@@ -98,7 +123,7 @@ fn described(join: &Join, now: &Status, done: &str) -> anyhow::Result<String> {
         join.tags.iter().map(|tag| tag.as_str()).filter(|tag| !us.tags.contains(*tag)).collect();
     if !missing.is_empty() && now.state == "Running" {
         return Err(anyhow!(
-            "this machine {done}, but the tailnet did not give it {}: the key must have these tags",
+            "the tailnet let this machine in without {}, so it was taken out again: make a key that has these tags",
             missing.join(", ")
         ));
     }

@@ -97,6 +97,11 @@ impl Secret {
         &self.0
     }
 
+    /// Whether it is one of Tailscale's own control server.
+    pub fn is_tailscale(&self) -> bool {
+        self.0.starts_with("tskey-")
+    }
+
     /// Whether it is an OAuth client's.
     pub fn is_client(&self) -> bool {
         self.0.starts_with(CLIENT_SECRET)

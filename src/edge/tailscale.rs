@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use super::clock;
 use crate::wire::tailscale::MOST_STATUS;
 
 /// The command, where PATH or the application for macOS has it.
@@ -78,7 +79,10 @@ impl Cli {
     pub async fn run(&self, words: &[String], input: &str, limit: Duration) -> Result<Vec<u8>, CliError> {
         let (program, child) = self.start(words, input)?;
         let word = words.first().cloned().unwrap_or_default();
-        match timeout(limit, talk(child, input)).await {
+        let began = clock::now();
+        let ended = timeout(limit, talk(child, input)).await;
+        tracing::debug!(program, ?words, took = ?began.elapsed(), "tailscale has been asked");
+        match ended {
             Err(_) => Err(CliError::Slow { program, word, limit }),
             Ok(Err(why)) => Err(CliError::Start { program, why }),
             Ok(Ok((_, stdout, _))) if stdout.len() > MOST_STATUS => Err(CliError::Long(program)),

@@ -6,7 +6,7 @@ mod trouble;
 
 use std::collections::BTreeSet;
 
-pub use trouble::explain;
+pub use trouble::{explain, says_used};
 
 use serde::Deserialize;
 
@@ -136,7 +136,7 @@ pub fn step(
     }
     let wanted: BTreeSet<String> = join.tags.iter().map(|tag| tag.as_str().to_owned()).collect();
     // Of one that is about to start nothing is known yet.
-    if status.state == "Running" && !wanted.is_empty() && status.us.tags != wanted {
+    if status.state == "Running" && !wanted.is_subset(&status.us.tags) {
         return Err(Unfit::OtherTags { theirs: tags(&status.us.tags), ours: tags(&wanted) });
     }
     let changes = changes(join, prefs);
@@ -186,7 +186,7 @@ fn up(join: &Join, credential: &Credential) -> Vec<String> {
         "--accept-dns=false".to_owned(),
         "--accept-routes=false".to_owned(),
     ];
-    if !join.tags.is_empty() {
+    if !join.tags.is_empty() && may_name_tags(credential) {
         let tags: Vec<_> = join.tags.iter().map(|tag| tag.as_str()).collect();
         words.push(format!("--advertise-tags={}", tags.join(",")));
     }
@@ -203,6 +203,14 @@ fn up(join: &Join, credential: &Credential) -> Vec<String> {
         }
     }
     words
+}
+
+/// headscale refuses whoever comes with a key and names tags: the key alone says them.
+fn may_name_tags(credential: &Credential) -> bool {
+    match credential {
+        Credential::AuthKey(key) => key.is_tailscale(),
+        Credential::Client(..) | Credential::Workload { .. } => true,
+    }
 }
 
 /// What the command reads from its standard input. A plain key goes to the control server as it is, so nothing may be

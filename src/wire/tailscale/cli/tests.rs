@@ -45,6 +45,12 @@ fn a_machine_in_no_tailnet_is_brought_up_without_a_secret_among_the_words() {
              --accept-routes=false --advertise-tags=tag:a,tag:b --login-server=https://h.test --auth-key=file:/dev/stdin"
         );
     }
+    let headscale = Credential::AuthKey(secret("hskey-auth-abc"));
+    let Ok(Step::Up(words)) = step(&join(&["tag:a"]), Some(&headscale), &status("NeedsLogin", &[]), &prefs())
+    else {
+        panic!("no way up")
+    };
+    assert!(!words.iter().any(|word| word.starts_with("--advertise-tags")), "headscale's keys say the tags");
     let nothing = step(&join(&[]), None, &status("NeedsLogin", &[]), &prefs());
     assert_eq!(nothing, Err(Unfit::NoCredential));
 }
@@ -144,6 +150,7 @@ fn what_fails_is_explained() {
     );
     check("backend error: requested tags [tag:a] are invalid or not permitted", "the tags tag:a, tag:b:");
     check("backend error: invalid key: API key does not exist", "does not know the key");
+    check("backend error: invalid pre auth key", "does not know the key");
     check("backend error: authkey expired", "has expired");
     check("backend error: authkey already used", "for one machine");
     check("oauth authkeys require --advertise-tags", "--tag");

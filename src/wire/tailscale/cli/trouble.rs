@@ -5,6 +5,9 @@ use crate::domain::join::{Credential, Join, Proof};
 /// What is shown of its words.
 const SHOWN: usize = 500;
 
+/// That a key has been used.
+const USED: [&str; 3] = ["already used", "already been used", "has been used"];
+
 /// Parts of what it or a control server says, in small letters, and what they mean; the first row counts that has one.
 /// `{tags}` stands for the tags that were asked for.
 const MEANINGS: [(&[&str], &str); 13] = [
@@ -23,10 +26,7 @@ const MEANINGS: [(&[&str], &str); 13] = [
     ),
     (&["require --advertise-tags"], "this kind of credential takes tags: name them with --tag"),
     (&["expired"], "the key has expired: make a new one"),
-    (
-        &["already used", "already been used", "has been used"],
-        "the key was for one machine, and has been used: make a new one, or one that is reusable",
-    ),
+    (&USED, "the key was for one machine, and has been used: make a new one, or one that is reusable"),
     (
         &["flag provided but not defined", "flags provided but not defined", "unknown flag"],
         "this tailscale is too old: --audience takes 1.94, a federated identity 1.90",
@@ -47,6 +47,7 @@ const MEANINGS: [(&[&str], &str); 13] = [
     (
         &[
             "invalid key",
+            "invalid pre auth key",
             "unable to validate api key",
             "api key does not exist",
             "authkey not found",
@@ -68,6 +69,12 @@ const MEANINGS: [(&[&str], &str); 13] = [
         "the tailnet did not let this machine in: is its control server reachable from here, and the key a good one?",
     ),
 ];
+
+/// Whether it says that the key was for one machine, and has been used.
+pub fn says_used(said: &str) -> bool {
+    let small = said.to_ascii_lowercase();
+    USED.iter().any(|part| small.contains(part))
+}
 
 /// What its last words mean; they stand behind it as they are, but for the secret.
 pub fn explain(join: Option<&Join>, credential: Option<&Credential>, said: &str) -> String {
