@@ -72,6 +72,7 @@ fn hello() -> Vec<u8> {
         protocol_minor: 35,
         build_hook: false,
         processes: Default::default(),
+        user: None,
     };
     Unit::Hello(hello).encode()
 }

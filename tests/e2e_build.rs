@@ -238,6 +238,9 @@ fn through_the_nix_daemon_it_is_all_the_same_for_anybody() {
 
     let mut client = stage.build(&[Drv::new("endless", "echo seen; sleep 1000; echo > $out")]);
     client.prints("seen");
+    // To the endpoint all come in as root; the daemon's worker names the client's process.
+    let why = stage.run(stage.muster(&["why", "endless"])).terminal;
+    assert!(why.contains("by client"), "{why}");
     client.interrupt();
     let gone = || stage.build_processes().is_empty() && stage.status().builds.is_empty();
     wait_until("the build is cancelled", Duration::from_secs(1), gone);

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lib import HERE, Coordinator, Machine, derivation, has_path, nix_build, ran_on, start_all, start_build, subtest, uri, write
 
 needs = ("uri:ssh-ng://remotebuild@b1",)
-nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder"}, "b2": {"role": "builder"}}
+nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder", "access": "ssh"}, "b2": {"role": "builder"}}
 # Passes on what nix-daemon says, but for one lie about whatever output holds `@@lie@@`, or has `lie` in its name.
 LIAR = r'''#!/usr/bin/env python3
 import os, re, struct, subprocess, sys, threading

@@ -8,7 +8,7 @@ needs = ("uri:ssh-ng://remotebuild@b1",)
 # Where Nix takes its directories from; its daemon serves them at a socket of its own.
 ENVIRONMENT = "NIX_STORE_DIR=/opt/store NIX_STATE_DIR=/opt/var/nix NIX_LOG_DIR=/opt/var/log/nix NIX_DAEMON_SOCKET_PATH=/run/opt-nix.sock"
 PROGRAM = "/usr/local/bin/opt-nix-daemon"
-nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder"}}
+nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder", "access": "ssh"}}
 
 
 def script(localmachine: Machine, b1: Machine) -> None:

@@ -128,6 +128,7 @@ impl Session {
             protocol_minor: server.version().minor(),
             build_hook: ancestry.build_hook,
             processes: ancestry.processes,
+            user: ancestry.user,
         };
         Ok(Self {
             server,

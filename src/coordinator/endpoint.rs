@@ -14,13 +14,13 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::accept::{Bounds, accept};
 use super::complaints::Complaints;
 use super::feed::{Ending, Feed, Told};
 use super::job::Job;
 use super::local::{ASK_AGAIN, LocalError};
 use super::{News, World, kept};
 use crate::domain::{BasicDerivation, BuildResult, BuildStatus, Client, Label, RequestId, StorePath};
+use crate::edge::accept::{Bounds, accept};
 use crate::edge::clock;
 use crate::edge::link::{LinkError, LinkReader, LinkWriter, split};
 use crate::edge::pool::Lease;
@@ -59,7 +59,7 @@ pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: C
             }
         }
     };
-    accept(&listener, bounds, &world, &shutdown, session).await;
+    accept(&listener, bounds, &world.tracker, &shutdown, session).await;
 }
 
 /// Exchanges hellos, then serves. Whoever may not come in is not listened to.
@@ -89,12 +89,17 @@ async fn welcome(stream: UnixStream, peer: UCred, world: Arc<World>) -> Result<(
         Ok(version) => writer.send(&Unit::Welcome(Welcome { version })).await?,
         Err(why) => return Ok(writer.send(&Unit::Refused(why)).await?),
     }
-    let client = Client { uid: peer.uid(), pid: hello.processes.client };
+    let client = Client { uid: user_behind(&hello, peer), pid: hello.processes.client };
     let label = label(hello.line.as_deref());
     let dialect = Dialect { dir: world.store_dir.clone(), version: Version::OURS };
     Session { reader, writer, hello, client, label, dialect, world, options: None, daemon: None }
         .serve()
         .await
+}
+
+/// Behind a daemon every client comes in as root, who is believed about them; others speak for themselves alone.
+fn user_behind(hello: &Hello, peer: UCred) -> u32 {
+    hello.user.filter(|_| peer.uid() == 0).unwrap_or(peer.uid())
 }
 
 /// The label in `use:LABEL`. Other lines say what may be asked, never where it runs.

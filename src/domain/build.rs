@@ -33,7 +33,7 @@ impl fmt::Display for AttemptId {
 /// Who asks: all builds of one invocation of Nix have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Client {
-    /// The user that the endpoint saw.
+    /// Whose it is, by user id.
     pub uid: u32,
     /// The process that stands for the invocation.
     pub pid: u32,

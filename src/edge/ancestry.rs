@@ -1,4 +1,4 @@
-//! Who started this process: needed to tell invocations of Nix from each other.
+//! Who started this process: needed to tell invocations of Nix, and their users, from each other.
 
 use std::fs;
 use std::os::unix::process::parent_id;
@@ -10,6 +10,8 @@ use crate::wire::link::Processes;
 pub struct Ancestry {
     /// By id.
     pub processes: Processes,
+    /// Whose the client is.
+    pub user: Option<u32>,
     /// Whether our parent is stock Nix's build hook.
     pub build_hook: bool,
 }
@@ -26,7 +28,7 @@ pub fn ancestry() -> Ancestry {
     };
     let processes = Processes { connect, hook, parent, client: served.unwrap_or(parent) };
     let build_hook = command_line(hook).iter().any(|word| word.ends_with("build-remote"));
-    Ancestry { processes, build_hook }
+    Ancestry { processes, user: user_of(processes.client), build_hook }
 }
 
 /// Whether there is a process of that id, ours or not.
@@ -40,6 +42,12 @@ fn parent_of(pid: u32) -> Option<u32> {
     // The name, in parentheses, may hold anything; the parent is the second word after it.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn user_of(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    ids.split_whitespace().next()?.parse().ok()
 }
 
 fn command_line(pid: u32) -> Vec<String> {
@@ -58,5 +66,6 @@ mod tests {
         assert_eq!(seen.processes.connect, std::process::id());
         assert!(seen.processes.hook > 0 && seen.processes.parent > 0);
         assert!(!seen.build_hook);
+        assert_eq!(seen.user, Some(rustix::process::getuid().as_raw()));
     }
 }

@@ -54,7 +54,7 @@ impl State {
             return;
         }
         let empty = self.queue.groups.iter().filter(|(shape, _)| self.is_empty_for(shape, now));
-        let waiting: Vec<_> = empty.flat_map(|(_, group)| group.order.values().copied()).collect();
+        let waiting: Vec<_> = empty.flat_map(|(_, group)| group.builds()).collect();
         for id in waiting.into_iter().filter(|id| !self.runs(*id)).collect::<Vec<_>>() {
             let text = self.why_nobody_builds(id, now);
             self.answer(id, &Answer::Impossible(text), now);

@@ -35,6 +35,7 @@ pub(super) struct End {
 pub(super) struct Finished {
     pub drv: StorePath,
     pub shape: std::sync::Arc<Shape>,
+    pub asked_by: u32,
     pub asked_at: Time,
     pub end: End,
     pub attempts: VecDeque<Ended>,
@@ -59,7 +60,14 @@ impl Memory {
             self.finished.pop_front();
         }
         let Build { ask, shape, asked_at, ended: attempts, .. } = build;
-        self.finished.push_back(Finished { drv: ask.drv, shape, asked_at, end, attempts });
+        self.finished.push_back(Finished {
+            drv: ask.drv,
+            shape,
+            asked_by: ask.client.uid,
+            asked_at,
+            end,
+            attempts,
+        });
     }
 
     /// The newest first.

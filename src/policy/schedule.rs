@@ -89,7 +89,7 @@ impl State {
         }
         let groups = self.queue.groups.values().filter(|group| group.fits.intersects(&free));
         let firsts = groups.filter_map(|group| self.first_of(group, &free, now));
-        let (_, build) = firsts.min_by_key(|(key, _)| *key)?;
+        let (_, build) = firsts.min_by_key(|(key, _)| self.queue.place(*key))?;
         let Placement { choice, reasons } = self.place(build, now)?;
         Some((build, choice?, reasons))
     }
@@ -102,7 +102,9 @@ impl State {
             }
             other => other.is_some(),
         };
-        group.order.iter().find(|(_, id)| can_start(**id)).map(|(key, id)| (*key, *id))
+        let of_users = group.order.values();
+        let firsts = of_users.filter_map(|builds| builds.iter().find(|(_, id)| can_start(**id)));
+        firsts.map(|(key, id)| (*key, *id)).min_by_key(|(key, _)| self.queue.place(*key))
     }
 
     /// Spares a whole placement where every free builder has failed the build and a busy one has not.
@@ -119,13 +121,21 @@ impl State {
         self.dequeue(id);
         let Some(build) = self.builds.get_mut(id) else { return };
         let Some(builder) = self.fleet.get_mut(&name) else { return };
-        self.queue.started(build.key);
+        self.queue.started(build.key, self.settings.patience);
         build.newest += 1;
         let attempt = AttemptId { build: id, number: build.newest };
         let second = build.live().next().map(|(_, first)| first.builder.clone());
         let builder_name = name.clone();
-        let new =
-            Attempt { builder: builder_name, stage: Stage::Preparing, since: now, cancelled: false, reasons };
+        let new = Attempt {
+            builder: builder_name,
+            stage: Stage::Preparing,
+            since: now,
+            building: None,
+            built: None,
+            cores: None,
+            cancelled: false,
+            reasons,
+        };
         build.attempts.insert(attempt.number, new);
         build.said = None;
         builder.attempts.insert(attempt);
@@ -141,7 +151,7 @@ impl State {
         if let Some(line) = line {
             self.say(id, &line);
         }
-        self.out.push(Effect::Start { attempt, builder: name, requests });
+        self.out.push(Effect::Start { attempt, builder: name, requests, cores: None });
     }
 
     /// When a build may be tried again where, or although, it has just failed.
@@ -157,7 +167,7 @@ impl State {
         for (shape, group) in &self.queue.groups {
             let why = self.group_reason(shape, group, now);
             if group.said.as_ref() != Some(&why) {
-                tell.extend(group.order.values());
+                tell.extend(group.builds());
                 changed.push((Arc::clone(shape), why));
             }
         }

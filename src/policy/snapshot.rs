@@ -180,7 +180,11 @@ impl State {
     /// The state as people and programs see it.
     pub fn snapshot(&self, now: Time) -> Snapshot {
         let running = self.builds.iter().filter(|(_, build)| build.live().next().is_some());
-        let queued = self.queue.in_order().into_iter().filter_map(|id| Some((id, self.builds.get(id)?)));
+        let queued = self
+            .queue
+            .in_order(self.settings.patience)
+            .into_iter()
+            .filter_map(|id| Some((id, self.builds.get(id)?)));
         let waiting = queued.filter(|(_, build)| build.live().next().is_none());
         Snapshot {
             schema: 1,
@@ -234,7 +238,7 @@ pub(super) fn builder_row(name: &BuilderName, builder: &Builder, now: Time) -> B
         features: caps.map(|caps| caps.features.clone()).unwrap_or_default(),
         mandatory: caps.map_or_else(|| builder.spec.mandatory.clone(), |caps| caps.mandatory.clone()),
         labels: builder.spec.labels.clone(),
-        drained: builder.drained.clone(),
+        drained: builder.closed_by().cloned(),
         slots: builder.slots(),
         busy: builder.busy,
         speed_factor: caps.map_or_else(|| builder.spec.speed_factor.unwrap_or(1.0), |caps| caps.speed_factor),

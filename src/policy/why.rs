@@ -61,6 +61,9 @@ pub struct BuildStory {
     pub labels: BTreeSet<Label>,
     /// Milliseconds since it was first asked for.
     pub age_ms: u64,
+    /// Who asked first, by user id. An older coordinator does not say it.
+    #[serde(default)]
+    pub asked_by: Option<u32>,
     /// Why it waits, where it does.
     pub waiting: Option<String>,
     /// How it ended, where it has.
@@ -218,6 +221,7 @@ impl State {
             features: build.shape.features.clone(),
             labels: build.shape.labels.clone(),
             age_ms: millis(now.since(build.asked_at)),
+            asked_by: Some(build.ask.client.uid),
             waiting: self.why_it_waits(id, now).map(|why| waiting::say(&why, build, &self.fleet, now)),
             outcome: None,
             ended_ms_ago: None,
@@ -234,7 +238,7 @@ impl State {
             let age_ms = millis(now.since(attempt.since));
             Some(RunningRow { drv: build.ask.drv.base_name().to_owned(), stage: attempt.stage, age_ms })
         });
-        let queue = self.queue.in_order();
+        let queue = self.queue.in_order(self.settings.patience);
         let waiting = queue.iter().take(LISTED).filter_map(|id| {
             let drv = self.builds.get(*id)?.ask.drv.base_name().to_owned();
             let reasons = self.place(*id, now)?.reasons;
@@ -271,6 +275,7 @@ fn story_of_finished(build: &Finished, now: Time) -> BuildStory {
         features: build.shape.features.clone(),
         labels: build.shape.labels.clone(),
         age_ms: millis(now.since(build.asked_at)),
+        asked_by: Some(build.asked_by),
         waiting: None,
         outcome: Some(build.end.how.clone()),
         ended_ms_ago: Some(millis(now.since(build.end.at))),

@@ -11,9 +11,9 @@ pub fn json(why: &Explanation) -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(why)
 }
 
-/// What is known of a build.
-pub fn build(story: &BuildStory, width: Option<u16>) -> String {
-    let mut parts = vec![headline(story)];
+/// What is known of a build, and the name of whoever asked for it.
+pub fn build(story: &BuildStory, asked_by: Option<&str>, width: Option<u16>) -> String {
+    let mut parts = vec![headline(story, asked_by)];
     if let Some(waiting) = &story.waiting {
         parts.push(tame(waiting));
     }
@@ -32,8 +32,9 @@ pub fn build(story: &BuildStory, width: Option<u16>) -> String {
     parts.join("\n") + "\n"
 }
 
-fn headline(story: &BuildStory) -> String {
-    let asked = format!("asked for {} ago", age(story.age_ms));
+fn headline(story: &BuildStory, asked_by: Option<&str>) -> String {
+    let by = asked_by.map(|name| format!(" by {}", tame(name))).unwrap_or_default();
+    let asked = format!("asked for {} ago{by}", age(story.age_ms));
     let state = match (story.phase, &story.outcome) {
         (Phase::Waiting, _) => format!("waits, {asked}"),
         (Phase::Running, _) => format!("runs, {asked}"),

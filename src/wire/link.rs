@@ -44,6 +44,9 @@ pub struct Hello {
     pub build_hook: bool,
     /// Who started us, from the inside out.
     pub processes: Processes,
+    /// The client's user, where that could be seen. An older `connect` does not look.
+    #[serde(default)]
+    pub user: Option<u32>,
 }
 
 /// The processes behind a connection, by id; 0 where one could not be seen.
@@ -247,6 +250,7 @@ mod tests {
             protocol_minor: 34,
             build_hook: true,
             processes,
+            user: Some(1000),
         }
     }
 

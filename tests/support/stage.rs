@@ -131,6 +131,8 @@ impl Stage {
         // One of before is no sign of life.
         let _ = fs::remove_file(socket);
         let mut command = self.command("nix-daemon");
+        // As its unit starts it. Over this word its workers write whom they serve.
+        command.arg("--daemon");
         command.env("NIX_CONF_DIR", self.path("daemon"));
         self.daemon = Some(Client::start(command, self.path("daemon.log")));
         wait_until("the nix-daemon listens", PATIENCE, || socket.exists());

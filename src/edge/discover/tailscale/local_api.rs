@@ -1,6 +1,7 @@
 //! tailscaled's LocalAPI: by its socket, or by the `tailscale` command where the socket is not for us to use.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::edge::files;
 use crate::edge::tailscale::{Cli, CliError};
-use crate::wire::tailscale::{BUS, BadStatus, Head, MOST_STATUS, STATUS, Status, get};
+use crate::wire::tailscale::{BUS, BadStatus, Head, MOST_STATUS, STATUS, Status, Whois, get, whois};
 
 /// Linux's, and that of an open-source tailscaled on macOS.
 const SOCKETS: [&str; 2] = ["/var/run/tailscale/tailscaled.sock", "/var/run/tailscaled.socket"];
@@ -44,6 +45,8 @@ pub(super) enum Trouble {
         SOCKETS.join(", ")
     )]
     Nothing,
+    #[error("tailscaled: {0}")]
+    Whois(String),
     #[error(transparent)]
     Command(#[from] CliError),
 }
@@ -74,11 +77,23 @@ impl LocalApi {
     pub(super) async fn status(&self) -> Result<Status, Trouble> {
         let text = timeout(ANSWER, async {
             match self {
-                Self::Socket(socket) => ask(socket).await,
-                Self::Command => command().await,
+                Self::Socket(socket) => ask(socket, STATUS).await,
+                Self::Command => command(&["status", "--json"]).await,
             }
         });
         Ok(Status::parse(&text.await.map_err(|_| Trouble::Slow)??)?)
+    }
+
+    /// Whom an address of the tailnet belongs to.
+    pub(super) async fn whois(&self, address: IpAddr) -> Result<Whois, Trouble> {
+        let address = address.to_string();
+        let text = timeout(ANSWER, async {
+            match self {
+                Self::Socket(socket) => ask(socket, &whois_path(&address)).await,
+                Self::Command => command(&["whois", "--json", &address]).await,
+            }
+        });
+        whois(&text.await.map_err(|_| Trouble::Slow)??).map_err(Trouble::Whois)
     }
 
     /// The bus; one that never says anything, where there is none.
@@ -112,8 +127,18 @@ impl Bus {
     }
 }
 
-async fn ask(socket: &Path) -> Result<Vec<u8>, Trouble> {
-    let (stream, mut text) = open(socket, STATUS).await?;
+/// The port is asked for, and means nothing here.
+fn whois_path(address: &str) -> String {
+    let host = if address.contains(':') {
+        format!("%5B{}%5D", address.replace(':', "%3A"))
+    } else {
+        address.to_owned()
+    };
+    format!("/localapi/v0/whois?addr={host}%3A1")
+}
+
+async fn ask(socket: &Path, path: &str) -> Result<Vec<u8>, Trouble> {
+    let (stream, mut text) = open(socket, path).await?;
     let failed = |why| Trouble::Socket { socket: socket.to_owned(), why };
     stream.take(MOST_STATUS as u64 + 1).read_to_end(&mut text).await.map_err(failed)?;
     if text.len() > MOST_STATUS { Err(Trouble::Long) } else { Ok(text) }
@@ -143,8 +168,8 @@ async fn open(socket: &Path, path: &str) -> Result<(UnixStream, Vec<u8>), Troubl
 }
 
 /// The same from the command.
-async fn command() -> Result<Vec<u8>, Trouble> {
-    let words = ["status", "--json"].map(str::to_owned);
+async fn command(words: &[&str]) -> Result<Vec<u8>, Trouble> {
+    let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
     match Cli::new(None, None).run(&words, "", ANSWER).await {
         Err(CliError::Nothing) => Err(Trouble::Nothing),
         text => Ok(text?),
@@ -153,4 +178,15 @@ async fn command() -> Result<Vec<u8>, Trouble> {
 
 fn shown(said: &[u8]) -> String {
     String::from_utf8_lossy(said).trim().chars().take(SHOWN).collect::<String>().escape_debug().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_asked_for_with_a_port_whatever_its_family() {
+        assert_eq!(whois_path("100.64.0.3"), "/localapi/v0/whois?addr=100.64.0.3%3A1");
+        assert_eq!(whois_path("fd7a::1"), "/localapi/v0/whois?addr=%5Bfd7a%3A%3A1%5D%3A1");
+    }
 }
