@@ -4,6 +4,7 @@
 //! read before anything else, so that no other option can ever get in their way.
 
 pub mod builder;
+mod join;
 mod report;
 
 use std::ffi::{OsStr, OsString};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use builder::BuilderArgs;
+pub use join::{JoinArgs, LeaveArgs, Role, TailscalePlaces};
 pub use report::{MatrixArgs, ReportArgs};
 
 /// Turns any machines you can reach into one Nix build cluster.
@@ -100,6 +102,10 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Find what is wrong between Nix and its builders, and say how to mend it.
     Doctor(DoctorArgs),
+    /// Bring this machine into a tailnet, as a builder or a coordinator.
+    Join(JoinArgs),
+    /// Take this machine out of its tailnet.
+    Leave(LeaveArgs),
     /// Make an ssh key for the builders, and say where its lines belong.
     Key(KeyArgs),
     /// Check the configuration and print what it means.

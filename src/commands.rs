@@ -8,6 +8,7 @@ mod connect;
 mod coordinator;
 mod demo;
 mod doctor;
+mod join;
 mod key;
 mod orders;
 mod probe;
@@ -89,6 +90,8 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Use(args) => use_label::run(&args, environment),
         Command::Probe(args) => probe::run(&args, environment),
         Command::Doctor(args) => doctor::run(&args, environment),
+        Command::Join(args) => join::join(&args, environment),
+        Command::Leave(args) => join::leave(&args),
         Command::Key(args) => key::run(&args, environment),
         Command::CheckConfig(args) => check_config::run(args, environment),
         Command::Demo(args) => demo::run(&args, environment),

@@ -32,6 +32,7 @@ pub mod signals;
 pub mod spool;
 pub mod ssh;
 pub mod stdio;
+pub mod tailscale;
 pub mod tools;
 pub mod tree;
 pub mod users;
