@@ -1,5 +1,6 @@
 //! The only code that touches the world: sockets, processes, files.
 
+pub mod action;
 pub mod activation;
 pub mod ancestry;
 pub mod carrier;
