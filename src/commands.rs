@@ -2,12 +2,14 @@
 
 mod action;
 mod bench;
+mod builder;
 mod check_config;
 mod completions;
 mod connect;
 mod coordinator;
 mod demo;
 mod doctor;
+mod join;
 mod key;
 mod orders;
 mod probe;
@@ -43,6 +45,9 @@ pub enum Failure {
     /// The user interrupted it.
     #[error("interrupted")]
     Interrupted,
+    /// A command of somebody's own ends as that ended.
+    #[error("{1:#}")]
+    Exit(u8, anyhow::Error),
     /// SIGTERM came twice.
     #[error("terminated by a second signal, before it had ended by itself")]
     Terminated,
@@ -56,6 +61,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::NoBuilder(_) => 3,
             Self::NoCoordinator(_) => 4,
+            Self::Exit(code, _) => *code,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
@@ -72,6 +78,7 @@ impl From<ConfigError> for Failure {
 pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
     match cli.command {
         Command::Coordinator(args) => coordinator::run(&args, environment),
+        Command::Builder(args) => builder::run(&args, environment),
         Command::Setup(args) => setup::run(&args, environment),
         Command::Status(args) => status::run(&args, environment),
         Command::Report(args) => report::run(&args, environment),
@@ -84,6 +91,8 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Use(args) => use_label::run(&args, environment),
         Command::Probe(args) => probe::run(&args, environment),
         Command::Doctor(args) => doctor::run(&args, environment),
+        Command::Join(args) => join::join(&args, environment),
+        Command::Leave(args) => join::leave(&args),
         Command::Key(args) => key::run(&args, environment),
         Command::CheckConfig(args) => check_config::run(args, environment),
         Command::Demo(args) => demo::run(&args, environment),

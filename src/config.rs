@@ -6,6 +6,7 @@
 
 mod builder;
 mod document;
+mod join;
 mod load;
 mod places;
 mod source;
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub use crate::cli::Attach;
 use crate::cli::Settings;
 use crate::domain::{BuilderSpec, NodeFilter, Route, SshServer, StoreDir, WhenEmpty};
+pub use join::{join, minting};
 
 pub use crate::domain::Expect;
 
@@ -67,6 +69,16 @@ pub fn default_file(environment: &Environment) -> Result<PathBuf, ConfigError> {
 /// Where the key for builders is made where no place is named.
 pub fn default_key(environment: &Environment) -> Result<PathBuf, ConfigError> {
     Ok(places::default_file(environment)?.with_file_name("ssh").join("id_ed25519"))
+}
+
+/// Where a builder's agent listens where no place is named.
+pub fn agent_socket(typed: Option<&Path>, environment: &Environment) -> PathBuf {
+    places::agent_socket(typed, environment)
+}
+
+/// Where the system's agent listens.
+pub fn system_agent_socket() -> PathBuf {
+    places::system_agent_socket()
 }
 
 /// Whether ssh can be told this path of a key.

@@ -48,6 +48,8 @@ use mux::MuxError;
 
 /// A server's `MaxSessions` is 10 where nobody changed it.
 const SESSIONS: u32 = 8;
+/// Tailscale's server counts no sessions; this bounds what one lost connection takes with it.
+const TAILNET_SESSIONS: u32 = 64;
 /// What one master carries of forwarded channels; nothing in ssh bounds them.
 const FORWARDS: u32 = 256;
 /// A lane's further connections end when nothing has run over them for this long.
@@ -89,6 +91,8 @@ pub enum Daemon {
     Program(Vec<String>),
     /// The daemon's socket; channels to it cost no session.
     Socket(String),
+    /// `PROGRAM builder pump` in a session: the daemon's socket, by a key that allows no forwards.
+    Pump(String),
 }
 
 /// A builder that ssh reaches.
@@ -133,6 +137,11 @@ impl Host {
         self.set_daemon(Daemon::Socket(path.to_owned()));
     }
 
+    /// From now on channels lead to the daemon's socket there by this muster, until the next [`Host::cut`].
+    pub fn use_pump(&self, muster: &str) {
+        self.set_daemon(Daemon::Pump(muster.to_owned()));
+    }
+
     /// Where the daemon is taken to be.
     pub fn daemon(&self) -> Daemon {
         self.daemon.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -170,6 +179,9 @@ impl Host {
                 Ok(self.session(lane, &command).await?.into_channel())
             }
             Daemon::Socket(path) => self.open_socket(lane, &path).await,
+            Daemon::Pump(muster) => {
+                Ok(self.session(lane, &command::muster(&muster, "pump")).await?.into_channel())
+            }
         }
     }
 
@@ -191,7 +203,7 @@ impl Host {
     pub async fn session(&self, lane: Lane, command: &str) -> Result<Session, SshError> {
         let mut last = None;
         for _ in 0..TRIES {
-            let mut seat = self.seat(lane, SESSIONS).await?;
+            let mut seat = self.seat(lane, self.sessions()).await?;
             match timeout(self.terms.patience.connect, mux::session(seat.socket(), command)).await {
                 Ok(Ok(running)) => {
                     seat.opened();
@@ -240,7 +252,7 @@ impl Host {
         for (_, master) in self.masters().drain(..) {
             master.end();
         }
-        if let Daemon::Socket(_) = self.daemon() {
+        if let Daemon::Socket(_) | Daemon::Pump(_) = self.daemon() {
             self.use_program(None);
         }
     }
@@ -274,6 +286,11 @@ impl Host {
                 Err(error)
             }
         }
+    }
+
+    /// As many as a server takes on one connection.
+    fn sessions(&self) -> u32 {
+        if self.uri.admission.is_some() { TAILNET_SESSIONS } else { SESSIONS }
     }
 
     fn free_seat(&self, lane: Lane, places: u32) -> Option<Seat> {
