@@ -3,6 +3,7 @@
 //! Stock Nix starts a line's program as `muster --stdio --store LINE`, or as `muster --stdio` alone. These words are
 //! read before anything else, so that no other option can ever get in their way.
 
+mod action;
 pub mod builder;
 mod join;
 mod report;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub use action::{ActionArgs, ActionStep};
 use builder::BuilderArgs;
 pub use join::{JoinArgs, LeaveArgs, Role, TailscalePlaces};
 pub use report::{MatrixArgs, ReportArgs};
@@ -117,6 +119,9 @@ pub enum Command {
     /// Join Nix and the coordinator; stock Nix starts this itself.
     #[command(hide = true)]
     Connect(ConnectArgs),
+    /// Do one step of the GitHub Action.
+    #[command(hide = true)]
+    Action(ActionArgs),
     /// Run one part by itself, to be measured.
     #[command(hide = true)]
     Bench(BenchArgs),
