@@ -6,6 +6,7 @@
 pub mod builder;
 mod join;
 mod report;
+mod wait;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use builder::BuilderArgs;
 pub use join::{JoinArgs, LeaveArgs, Role, TailscalePlaces};
 pub use report::{MatrixArgs, ReportArgs};
+pub use wait::{Gathering, WaitArgs};
 
 /// Turns any machines you can reach into one Nix build cluster.
 ///
@@ -86,6 +88,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Plan the jobs of a cluster out of GitHub's runners.
     Matrix(MatrixArgs),
+    /// Wait until builders are ready.
+    Wait(WaitArgs),
     /// Explain where a build runs or why it waits, or what a builder does.
     Why(WhyArgs),
     /// Keep new builds away from builders; what runs there may finish.
@@ -188,6 +192,9 @@ pub struct CoordinatorArgs {
     /// With --attach direct: probe the builders, write their lines, print them and exit.
     #[arg(long, requires = "attach")]
     pub once: bool,
+    /// What it waits for then.
+    #[command(flatten)]
+    pub gathering: Gathering,
 }
 
 /// `muster setup`
