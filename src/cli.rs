@@ -237,7 +237,7 @@ pub struct WhyArgs {
 #[derive(Debug, Clone, PartialEq, Args)]
 #[command(after_long_help = "\
 Examples:
-  muster drain b1 b2      before they are updated, say; it holds until undrain, or a restart of the coordinator
+  muster drain b1 b2      before they are updated, say; it holds until undrain, over restarts too
   muster undrain b1 b2
 
 Root, the coordinator's own user and the group `control.group` of the configuration may do so.")]

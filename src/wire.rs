@@ -4,6 +4,7 @@
 //! [`crate::nix`].
 
 pub mod control;
+pub mod drains;
 pub mod link;
 pub mod listing;
 pub mod mux;
