@@ -408,7 +408,7 @@ fn a_local_daemon_that_dies_again_and_again_while_a_build_is_prepared_costs_time
     const LIVES: usize = 8;
     let Some(stage) = with_local_daemon(Path::new("mortal")) else { return };
     // The handshake has 40 to 48 bytes, and the shortest answer 16 more.
-    mortal_daemon(&stage, LIVES, "head -c 50");
+    mortal_daemon(&stage, LIVES, "dd bs=1 count=50 2>/dev/null");
     stage.build(&[Drv::new("thing", "echo thing > $out")]).wait().succeeds();
     assert_eq!(stage.text("thing"), "thing\n");
     assert!(starts(&stage) > LIVES, "only {} starts", starts(&stage));
