@@ -4,7 +4,9 @@
 
 pub mod build;
 pub mod builder;
+pub mod claim;
 pub mod derivation;
+pub mod estimate;
 pub mod hash;
 pub mod host_key;
 pub mod measured;
@@ -18,7 +20,9 @@ pub mod time;
 
 pub use build::{AttemptId, AttemptOutcome, BuildId, BuildResult, BuildStatus, Client, RequestId, Stage};
 pub use builder::{BuilderName, BuilderSpec, Capabilities, Slots, Trust};
+pub use claim::{BadCoordinatorId, CoordinatorId, Demand, Grant};
 pub use derivation::{BasicDerivation, DerivationOutput};
+pub use estimate::{GraphNode, Load, Measurement, Observation};
 pub use hash::Sha256;
 pub use host_key::{BadHostKey, HostKey};
 pub use measured::Measured;

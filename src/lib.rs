@@ -19,10 +19,12 @@
 //! | [`wire`] | our own protocols | domain, policy |
 //! | [`config`], [`cli`] | what was typed, and what it means | domain |
 //! | [`doctor`] | what is wrong, and the fix: facts in, checks out | config, domain, wire |
+//! | [`action`] | what the GitHub Action decides | domain |
 //! | [`render`] | what people read | config, doctor, domain, policy |
 //! | [`doctor`] | facts about machines, and what is wrong with them | config, domain, wire |
 //! | [`edge`] | the world: sockets, processes, ssh, files, the clock | all above |
 //! | [`coordinator`], [`connect`] | the two ends of the endpoint | all above |
+//! | [`builder`] | the agent of a builder | domain, edge, policy, render, wire |
 //! | [`commands`] | one file per subcommand | everything |
 //!
 //! Imports go one way, and `tests/layers.rs` reads them all. Data flows one way, too: whatever happens becomes a variant
@@ -31,6 +33,8 @@
 #![warn(clippy::disallowed_methods, clippy::disallowed_types)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_types))]
 
+pub mod action;
+pub mod builder;
 pub mod cli;
 pub mod commands;
 pub mod config;

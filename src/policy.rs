@@ -8,25 +8,33 @@
 //! | `health` (on `fleet`) | who is there, who is in doubt, who is left alone; `outage`: when it is our own link |
 //! | `requests` (on `builds`) | who shares a build, who is answered, when it is forgotten |
 //! | `schedule` (on `queue`) | what starts next; `place` says where, `waiting` what is said meanwhile |
+//! | `estimate` | how long builds take; `machine`: how fast builders and links are |
 //! | `orders` | what follows when people drain a builder, cancel a build, or stop |
 //! | `empty` | what happens while no builder is there |
+//! | `report` (on `journal`) | nothing: it tells what was done since the start |
 //! | `why` (on `memory`) | what is said of one build or builder, afterwards too |
 //! | `attempts` | what follows from the end of an attempt; `failure` is the table |
+//! | `claims` | on a builder: who may use how much of it, and when it is given back |
 
 mod attempts;
 mod bits;
 mod builds;
+pub mod claims;
 mod empty;
+pub mod estimate;
 pub mod event;
 pub mod failure;
 mod fleet;
 mod health;
+mod journal;
+mod machine;
 mod memory;
 mod orders;
 mod outage;
 pub mod place;
 mod presence;
 mod queue;
+pub mod report;
 mod requests;
 mod schedule;
 pub mod settings;
@@ -39,6 +47,7 @@ pub mod why;
 
 pub use event::{Answer, Ask, By, Effect, Event, Input};
 pub use place::{Placement, Reason};
+pub use report::Report;
 pub use settings::{Limits, Settings};
 pub use snapshot::Snapshot;
 pub use state::State;

@@ -389,7 +389,11 @@ fn a_restart_of_every_daemon_one_after_the_other_costs_time_only() {
 fn mortal_daemon(stage: &Stage, lives: usize, mouth: &str) {
     let (program, starts) = (stage.path("mortal"), stage.path("starts"));
     let script = format!(
-        "#!/bin/sh\necho >> {starts}\n[ $(wc -l < {starts}) -gt {lives} ] && exec {daemon} \"$@\"\n{daemon} \"$@\" | {mouth}\n",
+        "#!/bin/sh\necho >> {starts}\n[ $(wc -l < {starts}) -gt {lives} ] && exec {daemon} \"$@\"\n\
+         # Nobody but the mouth holds our end, so that its end is heard at once.\n\
+         exec 3>&1 4<&0 >/dev/null\n\
+         {daemon} \"$@\" <&4 3>&- 4<&- | {mouth} >&3 3>&- 4<&- &\n\
+         exec 3>&- 4<&- </dev/null\nwait\n",
         starts = starts.display(),
         daemon = real_daemon().display(),
     );

@@ -15,15 +15,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("policy", &["domain"]),
     ("wire", &["domain", "policy"]),
     ("cli", &[]),
+    ("action", &["domain"]),
     ("config", &["cli", "domain"]),
     ("doctor", &["config", "domain", "wire"]),
     ("render", &["config", "doctor", "domain", "policy"]),
     ("edge", &["cli", "config", "doctor", "domain", "nix", "policy", "wire"]),
     ("coordinator", &["config", "domain", "edge", "nix", "policy", "render", "wire"]),
     ("connect", &["config", "domain", "edge", "nix", "wire"]),
+    ("builder", &["domain", "edge", "policy", "render", "wire"]),
     (
         "commands",
         &[
+            "action",
+            "builder",
             "cli",
             "config",
             "connect",
@@ -40,7 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Layers that never touch the world.
-const PURE: &[&str] = &["domain", "nix", "policy", "wire", "cli", "doctor", "render"];
+const PURE: &[&str] = &["action", "domain", "nix", "policy", "wire", "cli", "doctor", "render"];
 
 /// What touches the world.
 const WORLD: &[&str] = &[

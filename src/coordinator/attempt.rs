@@ -117,13 +117,14 @@ impl Attempt {
             abreast: self.reach.abreast(),
             stalled_after: self.patience(),
         };
-        carrier.upload(channel, missing).await.map_err(|error| match error {
+        let bytes = carrier.upload(channel, missing).await.map_err(|error| match error {
             UploadError::Unreachable(error) => lost(STAGE, &error),
             UploadError::Builder(error) => unsigned(failed(STAGE, error)),
             UploadError::Stalled(error) => lost(STAGE, &error),
             error @ (UploadError::Local(_) | UploadError::Broken(_)) => local(STAGE, &error),
         })?;
         self.present(sent.iter()).await;
+        self.moved(bytes, 0).await;
         Ok(())
     }
 
@@ -176,6 +177,7 @@ impl Attempt {
             FetchError::Stalled(error) => lost(STAGE, &error),
             error @ (FetchError::Local { .. } | FetchError::Broken(_)) => local(STAGE, &error),
         })?;
+        self.moved(0, outputs.iter().map(|output| output.info.nar_size).sum()).await;
         self.check_references(&outputs)?;
         self.present(outputs.iter().map(|output| &output.info.path)).await;
         Ok(outputs)
@@ -208,6 +210,11 @@ impl Attempt {
     async fn present(&self, paths: impl Iterator<Item = &StorePath>) {
         let paths = paths.map(StorePath::hash).collect();
         self.world.tell(News::Event(Event::Present(self.reach.name().clone(), paths))).await;
+    }
+
+    async fn moved(&self, sent: u64, received: u64) {
+        let builder = self.reach.name().clone();
+        self.world.tell(News::Event(Event::Moved { builder, sent, received })).await;
     }
 
     /// For a `--check`: what was built now must be what is there already.

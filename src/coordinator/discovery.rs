@@ -14,7 +14,7 @@ use crate::config::Builder;
 use crate::domain::BuilderName;
 use crate::edge::discover::{Rank, Report};
 use crate::policy::snapshot::{BuilderRow, HealthWord};
-use crate::policy::{Event, Snapshot};
+use crate::policy::{self, Event, Snapshot};
 
 impl Driver {
     /// Takes in the builders that are named, and starts the sources of all others.
@@ -62,6 +62,15 @@ impl Driver {
             row.path = path.filter(|_| row.health == HealthWord::Healthy).map(ToString::to_string);
         }
         snapshot
+    }
+
+    pub(super) fn report(&self) -> policy::Report {
+        let mut report = self.state.report(self.now());
+        for row in &mut report.builders {
+            let path = self.paths.values().find_map(|paths| paths.get(&row.name));
+            row.path = path.map(ToString::to_string);
+        }
+        report
     }
 
     /// Where the lines go.

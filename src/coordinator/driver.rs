@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempt;
+use super::claim::Claims;
 use super::configured::Configured;
 use super::feed::{Ending, Feed, Output};
 use super::job::Job;
@@ -27,7 +28,7 @@ use crate::edge::discover::Rank;
 use crate::edge::discover::machines::{self, Look};
 use crate::edge::pool::Pool;
 use crate::edge::ssh::SocketDir;
-use crate::edge::{clock, files};
+use crate::edge::{clock, files, machine};
 use crate::nix::machines::BadEndpoint;
 use crate::policy::{Answer, By, Effect, Event, Settings, State};
 use crate::wire::notice::Notice;
@@ -99,6 +100,7 @@ impl World {
         let ssh_sockets = SocketDir::below(&config.runtime_dir)
             .map_err(|why| RunError::File { path: config.runtime_dir.join("ssh"), why })?;
         let (kept, reaches) = Default::default();
+        let claims = Claims::new(machine::coordinator_id(&config.runtime_dir), machine::host_name());
         let local = Arc::new(LocalStore::new(pool, config.timeouts.reconnect));
         let ssh_sockets = Arc::new(ssh_sockets);
         let world = Self {
@@ -108,6 +110,7 @@ impl World {
             ssh_sockets,
             kept,
             reaches,
+            claims,
             tracker,
             unheard: TaskTracker::new(),
             news,
@@ -139,6 +142,8 @@ pub(super) struct Driver {
     pub(super) world: Arc<World>,
     pub(super) state: State,
     started: Instant,
+    /// When the report was last written down.
+    pub(super) reported_at: Time,
     wake_at: Option<Time>,
     pub(super) roster: Roster,
     pub(super) reaches: HashMap<BuilderName, Arc<Reach>>,
@@ -188,6 +193,7 @@ impl Driver {
             over: false,
             writes: Writes::Now,
             started: clock::now(),
+            reported_at: Time::ZERO,
             wake_at: None,
             reaches: HashMap::new(),
             requests: HashMap::new(),
@@ -205,7 +211,8 @@ impl Driver {
             if self.over {
                 self.leave_word();
                 self.world.unheard.close();
-                let _ = timeout(ANSWERS, self.world.unheard.wait()).await;
+                let heard = timeout(ANSWERS, self.world.unheard.wait());
+                let _ = tokio::join!(heard, self.world.claims.give_back());
                 return Ok(());
             }
             let at = |time: Time| self.started + time.since_start();
@@ -229,6 +236,7 @@ impl Driver {
         match news {
             News::Event(event) => self.step(event),
             News::Requested { request, client, label, job, feed } => {
+                self.world.claims.stir();
                 let ask = job.ask(&self.world.store_dir, client, label);
                 self.requests.insert(request, Waiting { job, feed });
                 self.step(Event::Requested(request, ask))
@@ -242,7 +250,13 @@ impl Driver {
                     running.outputs = outputs;
                 }
                 tracing::debug!(%attempt, ?outcome, "attempt ended");
+                self.world.claims.stir();
                 self.step(Event::Ended(attempt, outcome))
+            }
+            News::Demand(builder, reply) => {
+                // Whoever asked may be gone.
+                let _ = reply.send(self.state.demand(&builder));
+                Ok(())
             }
             News::Reported(report) => self.reported(report),
             News::Learned => self.write_lines(),
@@ -257,6 +271,7 @@ impl Driver {
             self.carry_out(effect)?;
         }
         self.bid_farewell();
+        self.write_report_if_due();
         self.write_if_settled()
     }
 
@@ -265,13 +280,20 @@ impl Driver {
             Effect::Probe(builder) => self.spawn_for(&builder, probe::probe),
             Effect::Ping(builder) => self.spawn_for(&builder, probe::ping),
             Effect::Cut(builder, reason) => self.cut(&builder, &reason),
-            Effect::Start { attempt, builder, requests } => self.start(attempt, &builder, &requests),
+            Effect::Start { attempt, builder, requests, cores: _ } => {
+                self.start(attempt, &builder, &requests);
+            }
             Effect::Join(request, attempt) => self.join(request, attempt),
             Effect::Cancel(attempt) => self.cancel(attempt),
             Effect::Answer(request, answer) => self.answer(request, answer),
             Effect::Say(request, text) => self.say(request, &text),
             Effect::Wait(request, text) => self.wait(request, &text),
             Effect::Forget(build) => self.attempts.retain(|attempt, _| attempt.build != build),
+            // Nobody measures, keeps or prefetches yet: the policy bears that nothing comes of it.
+            Effect::Measure(_)
+            | Effect::Learned(_)
+            | Effect::Prefetch { .. }
+            | Effect::EndPrefetch { .. } => {}
             Effect::WakeAt(at) => self.wake_at = Some(at),
             // The lines of before still lead here: no reason to end.
             Effect::FleetChanged => {
@@ -388,7 +410,9 @@ impl Driver {
 
     /// In under two seconds, whatever hangs.
     pub(super) async fn end(self, shutdown: &CancellationToken) {
+        self.write_report();
         shutdown.cancel();
+        self.world.claims.end();
         self.cut_all("the coordinator ends");
         let world = Arc::clone(&self.world);
         drop(self);

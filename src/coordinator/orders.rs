@@ -24,6 +24,7 @@ impl Driver {
         let answer = match request {
             Request::Status => Ok(Reply::Status { status: self.snapshot() }),
             Request::Why { name } => Ok(Reply::Why { why: self.state.why(&name, self.now()) }),
+            Request::Report => Ok(Reply::Report { report: self.report() }),
             Request::Drain { builders } => self.drain(&builders, Some(by))?,
             Request::Undrain { builders } => self.drain(&builders, None)?,
             Request::Cancel { builds } => self.cancel_builds(&builds, &by)?,

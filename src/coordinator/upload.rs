@@ -78,15 +78,17 @@ struct Landed {
 
 impl Carrier {
     /// Sends `missing` (references first) to the builder; what another build sends at the same time is waited for.
+    /// How many bytes were sent.
     pub async fn upload(
         &self,
         build_channel: &mut Lease,
         missing: Vec<Arc<PathInfo>>,
-    ) -> Result<(), UploadError> {
+    ) -> Result<u64, UploadError> {
         let missing = self.local.fresh(&missing).await?;
         let mut plan = Plan::new(missing, self.abreast);
         // Dropped, it ends all that is under way.
         let mut under_way = JoinSet::new();
+        let mut sent_bytes = 0;
         loop {
             let somebody_landed = self.in_flight.landed();
             self.arrived(&mut plan, build_channel).await?;
@@ -99,11 +101,15 @@ impl Carrier {
                 under_way.spawn(self.clone().send(portion, claim));
             }
             tokio::select! {
-                Some(sent) = under_way.join_next() => plan.landed(&sent??.portion),
+                Some(sent) = under_way.join_next() => {
+                    let sent = sent??;
+                    sent_bytes += sent.portion.iter().map(|info| info.nar_size).sum::<u64>();
+                    plan.landed(&sent.portion);
+                }
                 () = somebody_landed => {}
             }
         }
-        Ok(())
+        Ok(sent_bytes)
     }
 
     /// Asks whether what others have sent is there now.

@@ -1,5 +1,6 @@
 //! The process's surroundings, read once.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -26,6 +27,15 @@ pub fn read() -> io::Result<Environment> {
         exe: env::current_exe()?,
         width: width(),
     })
+}
+
+/// What GitHub, or who acts for it, says to a job's step. Nothing else of the environment comes with it.
+pub fn job() -> BTreeMap<String, String> {
+    let words = ["ACTIONS_", "GITHUB_", "INPUT_", "MUSTER_", "RUNNER_"];
+    let ours = |name: &str| name == "PATH" || words.iter().any(|word| name.starts_with(word));
+    let texts = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    texts.filter(|(name, _)| ours(name)).collect()
 }
 
 /// The columns of the terminal that stdout is, if it is one: as `COLUMNS` says, which a person may set, else its own.

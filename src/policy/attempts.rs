@@ -4,8 +4,10 @@ use super::builds::{Attempt, Build, Loss};
 use super::event::Answer;
 use super::failure::{self, Against, Past, Verdict};
 use super::fleet::Builder;
+use super::journal::Entry;
 use super::memory::{self, Ended};
 use super::place::unfit;
+use super::report::How;
 use super::state::State;
 use crate::domain::{AttemptId, AttemptOutcome, BuildId, BuildResult, BuildStatus, BuilderName, Stage, Time};
 
@@ -16,11 +18,12 @@ impl State {
             return;
         }
         let frees = attempt.holds_slot();
-        attempt.stage = stage;
+        attempt.reach(stage, now);
         let frees = frees && !attempt.holds_slot();
-        let name = attempt.builder.clone();
+        let (name, since) = (attempt.builder.clone(), attempt.since);
         if frees && let Some(builder) = self.fleet.get_mut(&name) {
             builder.busy = builder.busy.saturating_sub(1);
+            self.journal.worked(&name, now.since(since));
         }
         if stage >= Stage::Building {
             self.inputs_are_there(id.build, &name);
@@ -46,6 +49,7 @@ impl State {
                 how,
             },
         );
+        self.write_down(id, &attempt, &outcome, now);
         self.release(&attempt, id);
         // A cancelled attempt has heard nothing from anybody.
         if !matches!(
@@ -57,9 +61,29 @@ impl State {
         if settled || attempt.cancelled {
             self.forget_if_over(id.build);
         } else {
+            self.learn(id.build, &attempt, &outcome, now);
             self.follow(id, &attempt.builder, outcome, now);
         }
         self.let_go_if_idle(&attempt.builder, now);
+    }
+
+    /// For the report.
+    fn write_down(&mut self, id: AttemptId, attempt: &Attempt, outcome: &AttemptOutcome, now: Time) {
+        let Some(build) = self.builds.get(id.build) else { return };
+        if attempt.holds_slot() {
+            self.journal.worked(&attempt.builder, now.since(attempt.since));
+        }
+        let how = if attempt.cancelled { How::Cancelled } else { kind_of(outcome) };
+        let ill = matches!(how, How::Failed | How::Lost);
+        self.journal.ended(Entry {
+            drv: build.ask.drv.base_name().to_owned(),
+            number: id.number,
+            builder: attempt.builder.clone(),
+            began: attempt.since,
+            ended: now,
+            how,
+            said: ill.then(|| how_it_ended(&attempt.builder, outcome)),
+        });
     }
 
     /// The builder has one attempt less.
@@ -110,7 +134,7 @@ impl State {
 
     fn could_take(&self, build: &Build, builder: &Builder) -> bool {
         builder.is_watched()
-            && builder.drained.is_none()
+            && builder.closed_by().is_none()
             && unfit(&build.shape, builder, &self.settings).is_none()
     }
 
@@ -257,6 +281,19 @@ fn words_of(outcome: &AttemptOutcome) -> String {
         AttemptOutcome::TooLarge(message) => message.clone(),
         AttemptOutcome::BadOutput { path, reason } => format!("{path}: {reason}"),
         AttemptOutcome::Cancelled => "it was cancelled there".to_owned(),
+    }
+}
+
+/// The same in one word.
+fn kind_of(outcome: &AttemptOutcome) -> How {
+    match outcome {
+        AttemptOutcome::Done(result) if result.status.is_success() => How::Built,
+        AttemptOutcome::Done(_) | AttemptOutcome::Failed(_) | AttemptOutcome::TooLarge(_) => How::Failed,
+        AttemptOutcome::Cancelled => How::Cancelled,
+        AttemptOutcome::Refused { .. }
+        | AttemptOutcome::Lost { .. }
+        | AttemptOutcome::BadOutput { .. }
+        | AttemptOutcome::LocalError { .. } => How::Lost,
     }
 }
 

@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use fastrand::Rng;
 
 use super::builds::Builds;
+use super::estimate::Estimates;
 use super::event::{Effect, Event};
 use super::fleet::{Fleet, Probe};
+use super::journal::Journal;
 use super::memory::Memory;
 use super::outage::Outage;
 use super::place::{self, Placement};
@@ -36,8 +38,10 @@ pub struct State {
     pub(super) builds: Builds,
     pub(super) queue: Queue,
     pub(super) presence: Presence,
+    pub(super) estimates: Estimates,
     pub(super) totals: Totals,
     pub(super) memory: Memory,
+    pub(super) journal: Journal,
     pub(super) rng: Rng,
     /// Since when all builders together are silent.
     pub(super) link_suspect: Option<Time>,
@@ -63,8 +67,10 @@ impl State {
             builds: Builds::default(),
             queue: Queue::default(),
             presence: Presence::new(settings.known_paths),
+            estimates: Estimates::default(),
             totals: Totals::default(),
             memory: Memory::new(settings.remembered),
+            journal: Journal::default(),
             rng: Rng::with_seed(settings.seed),
             link_suspect: None,
             outage: Outage::default(),
@@ -133,6 +139,7 @@ impl State {
                     self.presence.add(builder.bit, paths);
                 }
             }
+            Event::Moved { builder, sent, received } => self.journal.moved(&builder, sent, received),
             Event::Requested(request, ask) => self.requested(request, ask, now),
             Event::Withdrawn(request) => self.withdrawn(request, now),
             Event::Reached(attempt, stage) => self.reached(attempt, stage, now),
@@ -140,6 +147,12 @@ impl State {
             Event::Configured(settings) => self.settings = settings,
             Event::LinkDown(builders) => self.outage.begin(builders, now),
             Event::LinkUp => self.link_is_back(now),
+            Event::Recalled(seen) => self.recalled(&seen),
+            Event::Measured(builder, measurement) => self.measured(&builder, measurement),
+            Event::Loaded(builder, load) => self.loaded(&builder, load, now),
+            Event::Claimed(builder, grant) => self.claimed(&builder, grant, now),
+            // The order does not look ahead yet.
+            Event::Graph(_) => {}
             Event::Woke => {}
             Event::Drained(builder, by) => self.drain(&builder, Some(by), now),
             Event::Undrained(builder) => self.drain(&builder, None, now),

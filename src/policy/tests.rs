@@ -1,11 +1,14 @@
 //! The clauses of the policy, one test each, in a world whose time and builders are ours.
 
+mod claims;
 mod empty;
 mod failures;
 mod health;
+mod learning;
 mod order;
 mod orders;
 mod placement;
+mod report;
 mod requests;
 mod routes;
 mod simulator;

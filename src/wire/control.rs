@@ -1,21 +1,20 @@
 //! What `muster status` and its like say to the coordinator, and what they hear: JSON, one message a line.
 //!
-//! Both ends begin with `{"muster":"control","version":2}`; the lower version is spoken. Version 1 knew `status`
-//! alone. Then the client says `{"request":"status"}` and the like, and hears one reply to each, in order: `{"reply":"status","status":…}` or
+//! Both ends begin with `{"muster":"control","version":3}`; the lower version is spoken. Version 1 knew `status`
+//! alone, version 2 no `report`. Then the client says `{"request":"status"}` and the like, and hears one reply to each, in order: `{"reply":"status","status":…}` or
 //! `{"reply":"error","message":"…"}`. A line that is too long or no request ends the connection or is answered with
 //! an error; nothing that a peer sends can make the other end hold more than one line.
 
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
-};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 
-use crate::policy::{Explanation, Snapshot};
+use super::lines::{LineError, clip, line, read_line};
+use crate::policy::{Explanation, Report, Snapshot};
 
 /// The version that this program speaks.
-pub const VERSION: u32 = 2 + super::AHEAD;
+pub const VERSION: u32 = 3 + super::AHEAD;
 
 /// A hello is never longer, in bytes, its end of line included.
 pub const MAX_HELLO: usize = 4 * 1024;
@@ -37,6 +36,8 @@ pub enum Request {
         /// A builder's name, or a derivation's path or a prefix of it.
         name: String,
     },
+    /// What was done since the start.
+    Report,
     /// Nothing new shall start on these builders.
     Drain {
         /// Their names.
@@ -72,6 +73,11 @@ pub enum Reply {
     Why {
         /// All of it.
         why: Explanation,
+    },
+    /// What was done since the start.
+    Report {
+        /// All of it.
+        report: Report,
     },
     /// It is done.
     Done {
@@ -145,6 +151,16 @@ pub enum ControlError {
     Refused(String),
 }
 
+impl From<LineError> for ControlError {
+    fn from(error: LineError) -> Self {
+        match error {
+            LineError::Io(error) => Self::Io(error),
+            LineError::Closed => Self::Closed,
+            LineError::TooLong(most) => Self::TooLong(most),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Hello {
     muster: String,
@@ -152,7 +168,7 @@ struct Hello {
 }
 
 /// The requests that there are.
-const WORDS: [&str; 6] = ["status", "why", "drain", "undrain", "cancel", "stop"];
+const WORDS: [&str; 7] = ["status", "why", "report", "drain", "undrain", "cancel", "stop"];
 
 #[derive(Serialize, Deserialize)]
 struct Named {
@@ -181,7 +197,7 @@ impl Request {
 
     /// Whether it changes nothing: anybody may ask it.
     pub fn only_reads(&self) -> bool {
-        matches!(self, Self::Status | Self::Why { .. })
+        matches!(self, Self::Status | Self::Why { .. } | Self::Report)
     }
 
     /// Reads a line.
@@ -198,7 +214,12 @@ impl Request {
     fn since(&self) -> u32 {
         match self {
             Self::Status => 1,
-            _ => 2,
+            Self::Report => 3,
+            Self::Why { .. }
+            | Self::Drain { .. }
+            | Self::Undrain { .. }
+            | Self::Cancel { .. }
+            | Self::Stop { .. } => 2,
         }
     }
 }
@@ -289,37 +310,10 @@ pub async fn ask_status<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Result<
     }
 }
 
-/// One line without its end; none where the peer closed the connection between two lines.
-async fn read_line(
-    reader: &mut (impl AsyncBufRead + Unpin),
-    most: usize,
-) -> Result<Option<Vec<u8>>, ControlError> {
-    let mut line = Vec::new();
-    let mut bounded = AsyncReadExt::take(reader, most as u64);
-    bounded.read_until(b'\n', &mut line).await?;
-    match line.pop() {
-        None => Ok(None),
-        Some(b'\n') => Ok(Some(line)),
-        Some(_) if line.len() + 1 == most => Err(ControlError::TooLong(most)),
-        Some(_) => Err(ControlError::Closed),
-    }
-}
-
-fn line(message: &impl Serialize) -> Vec<u8> {
-    // Only a map with keys that are no texts could fail, and there is none.
-    let mut line = serde_json::to_vec(message).unwrap_or_default();
-    line.push(b'\n');
-    line
-}
-
-fn clip(line: &[u8]) -> String {
-    String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use tokio::io::duplex;
+    use tokio::io::{AsyncReadExt, duplex};
 
     use super::*;
     use crate::policy::snapshot::Totals;
@@ -381,7 +375,7 @@ mod tests {
         let said: Vec<_> = said.lines().collect();
         assert_eq!(
             said[0],
-            r#"{"reply":"error","message":"unknown request 'explode'; known: status, why, drain, undrain, cancel, stop"}"#
+            r#"{"reply":"error","message":"unknown request 'explode'; known: status, why, report, drain, undrain, cancel, stop"}"#
         );
         assert!(said[1].contains("is no request"), "{}", said[1]);
         assert_eq!(said[2], r#"{"reply":"error","message":"served"}"#);
@@ -410,7 +404,7 @@ mod tests {
     fn a_later_version_is_spoken_to_in_ours() {
         let hello = br#"{"muster":"control","version":9,"later":true}"#;
         assert_eq!(decode_hello(hello).ok(), Some(VERSION));
-        assert_eq!(encode_hello(), b"{\"muster\":\"control\",\"version\":2}\n");
+        assert_eq!(encode_hello(), b"{\"muster\":\"control\",\"version\":3}\n");
     }
 
     #[test]
