@@ -3,6 +3,7 @@
 //! Stock Nix starts a line's program as `muster --stdio --store LINE`, or as `muster --stdio` alone. These words are
 //! read before anything else, so that no other option can ever get in their way.
 
+mod action;
 pub mod builder;
 mod join;
 mod report;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub use action::{ActionArgs, ActionStep};
 use builder::BuilderArgs;
 pub use join::{JoinArgs, LeaveArgs, Role, TailscalePlaces};
 pub use report::{MatrixArgs, ReportArgs};
@@ -121,6 +123,9 @@ pub enum Command {
     /// Join Nix and the coordinator; stock Nix starts this itself.
     #[command(hide = true)]
     Connect(ConnectArgs),
+    /// Do one step of the GitHub Action.
+    #[command(hide = true)]
+    Action(ActionArgs),
     /// Run one part by itself, to be measured.
     #[command(hide = true)]
     Bench(BenchArgs),
@@ -265,7 +270,7 @@ pub struct WhyArgs {
 #[derive(Debug, Clone, PartialEq, Args)]
 #[command(after_long_help = "\
 Examples:
-  muster drain b1 b2      before they are updated, say; it holds until undrain, or a restart of the coordinator
+  muster drain b1 b2      before they are updated, say; it holds until undrain, over restarts too
   muster undrain b1 b2
 
 Root, the coordinator's own user and the group `control.group` of the configuration may do so.")]

@@ -1,5 +1,6 @@
 //! One module per subcommand, and what their failures mean to the caller's shell.
 
+mod action;
 mod bench;
 mod builder;
 mod check_config;
@@ -99,6 +100,7 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args, environment),
         Command::Completions(args) => completions::run(&args),
         Command::Connect(args) => connect::run(&args, environment),
+        Command::Action(args) => action::run(&args, environment),
         Command::Bench(args) => bench::run(&args),
     }
 }

@@ -1,6 +1,7 @@
 //! The only code that touches the world: sockets, processes, files.
 
 pub mod accept;
+pub mod action;
 pub mod activation;
 pub mod agent;
 pub mod ancestry;

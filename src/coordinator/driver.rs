@@ -79,6 +79,7 @@ pub async fn run(
     let world = World::new(config, news)?;
     let mut driver = Driver::new(Arc::clone(&world));
     write_notice(&world.config(), &driver.notice())?;
+    driver.recall_drains()?;
     driver.announce(&shutdown);
     driver.begin_to_write()?;
     driver.discover(&shutdown)?;
