@@ -5,6 +5,7 @@
 pub mod build;
 pub mod builder;
 pub mod derivation;
+pub mod estimate;
 pub mod hash;
 pub mod host_key;
 pub mod measured;
@@ -19,6 +20,7 @@ pub mod time;
 pub use build::{AttemptId, AttemptOutcome, BuildId, BuildResult, BuildStatus, Client, RequestId, Stage};
 pub use builder::{BuilderName, BuilderSpec, Capabilities, Slots, Trust};
 pub use derivation::{BasicDerivation, DerivationOutput};
+pub use estimate::{GraphNode, Load, Measurement, Observation};
 pub use hash::Sha256;
 pub use host_key::{BadHostKey, HostKey};
 pub use measured::Measured;

@@ -8,6 +8,7 @@
 //! | `health` (on `fleet`) | who is there, who is in doubt, who is left alone; `outage`: when it is our own link |
 //! | `requests` (on `builds`) | who shares a build, who is answered, when it is forgotten |
 //! | `schedule` (on `queue`) | what starts next; `place` says where, `waiting` what is said meanwhile |
+//! | `estimate` | how long builds take; `machine`: how fast builders and links are |
 //! | `orders` | what follows when people drain a builder, cancel a build, or stop |
 //! | `empty` | what happens while no builder is there |
 //! | `report` (on `journal`) | nothing: it tells what was done since the start |
@@ -18,11 +19,13 @@ mod attempts;
 mod bits;
 mod builds;
 mod empty;
+pub mod estimate;
 pub mod event;
 pub mod failure;
 mod fleet;
 mod health;
 mod journal;
+mod machine;
 mod memory;
 mod orders;
 mod outage;

@@ -268,13 +268,20 @@ impl Driver {
             Effect::Probe(builder) => self.spawn_for(&builder, probe::probe),
             Effect::Ping(builder) => self.spawn_for(&builder, probe::ping),
             Effect::Cut(builder, reason) => self.cut(&builder, &reason),
-            Effect::Start { attempt, builder, requests } => self.start(attempt, &builder, &requests),
+            Effect::Start { attempt, builder, requests, cores: _ } => {
+                self.start(attempt, &builder, &requests);
+            }
             Effect::Join(request, attempt) => self.join(request, attempt),
             Effect::Cancel(attempt) => self.cancel(attempt),
             Effect::Answer(request, answer) => self.answer(request, answer),
             Effect::Say(request, text) => self.say(request, &text),
             Effect::Wait(request, text) => self.wait(request, &text),
             Effect::Forget(build) => self.attempts.retain(|attempt, _| attempt.build != build),
+            // Nobody measures, keeps or prefetches yet: the policy bears that nothing comes of it.
+            Effect::Measure(_)
+            | Effect::Learned(_)
+            | Effect::Prefetch { .. }
+            | Effect::EndPrefetch { .. } => {}
             Effect::WakeAt(at) => self.wake_at = Some(at),
             // The lines of before still lead here: no reason to end.
             Effect::FleetChanged => {

@@ -18,7 +18,7 @@ impl State {
             return;
         }
         let frees = attempt.holds_slot();
-        attempt.stage = stage;
+        attempt.reach(stage, now);
         let frees = frees && !attempt.holds_slot();
         let (name, since) = (attempt.builder.clone(), attempt.since);
         if frees && let Some(builder) = self.fleet.get_mut(&name) {
@@ -61,6 +61,7 @@ impl State {
         if settled || attempt.cancelled {
             self.forget_if_over(id.build);
         } else {
+            self.learn(id.build, &attempt, &outcome, now);
             self.follow(id, &attempt.builder, outcome, now);
         }
         self.let_go_if_idle(&attempt.builder, now);

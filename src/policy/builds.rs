@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::event::Ask;
 use super::memory::{End, Ended};
@@ -42,6 +43,11 @@ pub(super) struct Attempt {
     pub builder: BuilderName,
     pub stage: Stage,
     pub since: Time,
+    /// When the builder began to build.
+    pub building: Option<Time>,
+    /// How long it built, once it has.
+    pub built: Option<Duration>,
+    pub cores: Option<u32>,
     pub cancelled: bool,
     /// What spoke for or against each builder when it began.
     pub reasons: Reasons,
@@ -52,6 +58,16 @@ impl Attempt {
     pub(super) fn why(&self) -> String {
         let own = self.reasons.iter().find(|(name, _)| *name == self.builder);
         own.map(|(_, reason)| reason.to_string()).unwrap_or_default()
+    }
+
+    /// It got there.
+    pub(super) fn reach(&mut self, stage: Stage, now: Time) {
+        self.stage = stage;
+        match stage {
+            Stage::Building => self.building = Some(now),
+            Stage::Fetching => self.built = self.building.map(|since| now.since(since)),
+            Stage::Preparing | Stage::Uploading => {}
+        }
     }
 
     pub(super) fn holds_slot(&self) -> bool {

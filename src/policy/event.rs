@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::settings::Settings;
 use crate::domain::{
     AttemptId, AttemptOutcome, BuildId, BuildResult, BuilderName, BuilderSpec, Capabilities, Client, Feature,
-    Label, RequestId, Stage, StoreHash, StorePath, System, Time,
+    GraphNode, Label, Load, Measurement, Observation, RequestId, Slots, Stage, StoreHash, StorePath, System,
+    Time,
 };
 
 /// One path that a build needs, and its NAR's size in bytes.
@@ -82,6 +83,17 @@ pub enum Event {
     LinkDown(Vec<BuilderName>),
     /// Our own link is up again.
     LinkUp,
+    /// What earlier builds taught, from the history, the oldest first: once, at the start.
+    Recalled(Vec<Observation>),
+    /// Something was measured of a builder, by [`Effect::Measure`] or by real transfers.
+    Measured(BuilderName, Measurement),
+    /// How a builder bears its load, from its agent.
+    Loaded(BuilderName, Load),
+    /// How many slots the builder's agent grants us; none where it has no agent, and the configured slots hold.
+    Claimed(BuilderName, Option<Slots>),
+    /// Derivations that an invocation is on its way through. Known ones are updated; what has been built need not be
+    /// among them.
+    Graph(Vec<GraphNode>),
     /// A time that [`Effect::WakeAt`] asked for has come.
     Woke,
     /// Nothing new starts there from now on; what runs is finished.
@@ -129,6 +141,8 @@ pub enum Effect {
         builder: BuilderName,
         /// For which requests; the first one's derivation and closure are used.
         requests: Vec<RequestId>,
+        /// How many cores it may use; none where the builder's own configuration decides.
+        cores: Option<u32>,
     },
     /// A request joined a build that is under way: it gets the log from here on.
     Join(RequestId, AttemptId),
@@ -142,6 +156,25 @@ pub enum Effect {
     Wait(RequestId, String),
     /// No request wants the build any more and no attempt runs: what the driver holds for it may go.
     Forget(BuildId),
+    /// Run the CPU benchmark there, one at a time on one physical host; answer with [`Event::Measured`] where it succeeds.
+    Measure(BuilderName),
+    /// Keep what a build taught, and recall it at the next start.
+    Learned(Observation),
+    /// Let the inputs of a build that waits travel to the builder on which it is likely to run, at low priority; say
+    /// [`Event::Present`] of what arrived.
+    Prefetch {
+        /// The build.
+        build: BuildId,
+        /// Where it will probably run.
+        builder: BuilderName,
+    },
+    /// No more of that: it runs, be it there or elsewhere, or nobody wants it.
+    EndPrefetch {
+        /// The build.
+        build: BuildId,
+        /// Where its inputs travel to.
+        builder: BuilderName,
+    },
     /// Send [`Event::Woke`] at that time, or soon after; replaces what was asked for before.
     WakeAt(Time),
     /// Systems, features or slots changed: the machines lines must be written anew.

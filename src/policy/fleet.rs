@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bits::Bits;
-use crate::domain::{AttemptId, BuilderName, BuilderSpec, Capabilities, Time};
+use super::machine::Machine;
+use crate::domain::{AttemptId, BuilderName, BuilderSpec, Capabilities, System, Time};
+
+/// The speed of an emulated system where it was not measured, as part of the native one's: QEMU's user mode.
+const EMULATED: f64 = 0.1;
 
 /// How a builder is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,7 @@ pub(super) enum Probe {
 pub(super) struct Builder {
     pub spec: BuilderSpec,
     pub caps: Option<Capabilities>,
+    pub machine: Machine,
     /// Its place in sets of builders.
     pub bit: usize,
     pub health: Health,
@@ -76,6 +81,7 @@ impl Builder {
         Self {
             spec,
             caps: None,
+            machine: Machine::default(),
             bit,
             health: Health::Probing,
             health_since: now,
@@ -109,8 +115,21 @@ impl Builder {
         self.up = up;
     }
 
+    /// Builds at once: what its agent grants us, or what is configured or was found.
     pub(super) fn slots(&self) -> u32 {
-        self.caps.as_ref().map_or(0, |caps| caps.slots.get())
+        let own = self.caps.as_ref().map_or(0, |caps| caps.slots.get());
+        self.machine.claim.map_or(own, |claim| claim.get().min(own))
+    }
+
+    /// How fast it is for that system: what the user said, or what was measured, or what can be assumed.
+    pub(super) fn speed(&self, system: &System) -> f64 {
+        let Some(caps) = &self.caps else { return 1.0 };
+        let emulated = caps.measured.as_ref().is_some_and(|measured| measured.emulated.contains(system));
+        let emulation = if emulated { EMULATED } else { 1.0 };
+        let said = self.spec.speed_factor.map(|factor| factor * emulation);
+        let speed = said.or_else(|| self.machine.speeds.get(system).copied());
+        let speed = speed.unwrap_or(caps.speed_factor * emulation);
+        if speed.is_finite() { speed.clamp(1e-3, 1e3) } else { 1.0 }
     }
 
     /// Whether new attempts may be placed here, slots apart.

@@ -126,8 +126,16 @@ impl State {
         let attempt = AttemptId { build: id, number: build.newest };
         let second = build.live().next().map(|(_, first)| first.builder.clone());
         let builder_name = name.clone();
-        let new =
-            Attempt { builder: builder_name, stage: Stage::Preparing, since: now, cancelled: false, reasons };
+        let new = Attempt {
+            builder: builder_name,
+            stage: Stage::Preparing,
+            since: now,
+            building: None,
+            built: None,
+            cores: None,
+            cancelled: false,
+            reasons,
+        };
         build.attempts.insert(attempt.number, new);
         build.said = None;
         builder.attempts.insert(attempt);
@@ -143,7 +151,7 @@ impl State {
         if let Some(line) = line {
             self.say(id, &line);
         }
-        self.out.push(Effect::Start { attempt, builder: name, requests });
+        self.out.push(Effect::Start { attempt, builder: name, requests, cores: None });
     }
 
     /// When a build may be tried again where, or although, it has just failed.

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use fastrand::Rng;
 
 use super::builds::Builds;
+use super::estimate::Estimates;
 use super::event::{Effect, Event};
 use super::fleet::{Fleet, Probe};
 use super::journal::Journal;
@@ -37,6 +38,7 @@ pub struct State {
     pub(super) builds: Builds,
     pub(super) queue: Queue,
     pub(super) presence: Presence,
+    pub(super) estimates: Estimates,
     pub(super) totals: Totals,
     pub(super) memory: Memory,
     pub(super) journal: Journal,
@@ -65,6 +67,7 @@ impl State {
             builds: Builds::default(),
             queue: Queue::default(),
             presence: Presence::new(settings.known_paths),
+            estimates: Estimates::default(),
             totals: Totals::default(),
             memory: Memory::new(settings.remembered),
             journal: Journal::default(),
@@ -139,6 +142,12 @@ impl State {
             Event::Configured(settings) => self.settings = settings,
             Event::LinkDown(builders) => self.outage.begin(builders, now),
             Event::LinkUp => self.link_is_back(now),
+            Event::Recalled(seen) => self.recalled(&seen),
+            Event::Measured(builder, measurement) => self.measured(&builder, measurement),
+            Event::Loaded(builder, load) => self.loaded(&builder, load, now),
+            Event::Claimed(builder, slots) => self.claimed(&builder, slots),
+            // The order does not look ahead yet.
+            Event::Graph(_) => {}
             Event::Woke => {}
             Event::Drained(builder, by) => self.drain(&builder, Some(by), now),
             Event::Undrained(builder) => self.drain(&builder, None, now),

@@ -3,6 +3,7 @@
 mod empty;
 mod failures;
 mod health;
+mod learning;
 mod order;
 mod orders;
 mod placement;

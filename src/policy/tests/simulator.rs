@@ -214,7 +214,7 @@ impl Simulation {
             Effect::Probe(builder) => self.answer_probe(builder),
             Effect::Ping(builder) => self.answer_ping(builder),
             Effect::Cut(builder, _) => self.lose_all(&builder),
-            Effect::Start { attempt, builder, requests } => self.begin(attempt, builder, &requests),
+            Effect::Start { attempt, builder, requests, cores: _ } => self.begin(attempt, builder, &requests),
             Effect::Join(request, attempt) => {
                 assert!(self.open.contains(&request) && self.runs.contains_key(&attempt));
             }
@@ -234,7 +234,8 @@ impl Simulation {
                 assert!(self.forgotten.insert(build));
                 assert!(self.runs.keys().all(|attempt| attempt.build != build));
             }
-            Effect::FleetChanged => {}
+            Effect::FleetChanged | Effect::Measure(_) | Effect::Learned(_) => {}
+            Effect::Prefetch { .. } | Effect::EndPrefetch { .. } => {}
             Effect::Drained => panic!("nobody drains"),
         }
     }

@@ -1,0 +1,82 @@
+//! What estimates are made of: what builds taught, and what was measured of builders.
+//!
+//! These are plain reports. What is absurd in them (no time at all, a speed that is no number) is refused by the
+//! policy, which alone decides by them.
+
+use std::time::Duration;
+
+use super::{BuilderName, StoreHash, System};
+
+/// What one finished build taught. It is kept in the history, and recalled at the next start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// The package's name.
+    pub pname: String,
+    /// What it was built for.
+    pub system: System,
+    /// Where.
+    pub builder: BuilderName,
+    /// How fast that builder was taken to be for that system then; 1.0 is the reference machine.
+    pub speed: f64,
+    /// The size of the closure of its inputs.
+    pub closure_bytes: u64,
+    /// The cores that it was given; none where the builder's own configuration decided.
+    pub cores: Option<u32>,
+    /// How long the building stage took, as the coordinator saw it.
+    pub took: Duration,
+    /// The builder had its outputs already, or downloaded them: nothing was built.
+    pub substituted: bool,
+    /// Seconds since 1970. The policy has no calendar and says 0; whoever keeps it puts in the time.
+    pub at: u64,
+}
+
+/// What was measured of a builder.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Measurement {
+    /// The fixed benchmark: how many times as fast as the reference machine it is for that system.
+    Cpu {
+        /// For which system; an emulated one is slower.
+        system: System,
+        /// 1.0 is the reference machine.
+        score: f64,
+    },
+    /// A transfer that was large enough to tell.
+    Link {
+        /// Whether we sent it; else it came from there.
+        sent: bool,
+        /// How much.
+        bytes: u64,
+        /// In what time.
+        took: Duration,
+    },
+    /// From a question to its answer.
+    RoundTrip(Duration),
+}
+
+/// How a builder bears its load, as its own machine says. What a machine cannot say is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Load {
+    /// Percent of the last ten seconds in which some task waited for a processor (PSI `some avg10`).
+    pub cpu: Option<f64>,
+    /// The same, for memory.
+    pub memory: Option<f64>,
+    /// The same, for disks.
+    pub io: Option<f64>,
+    /// Bytes of memory that can still be had without swapping.
+    pub memory_available: Option<u64>,
+    /// Tasks that want to run, over the last minute.
+    pub average: Option<f64>,
+}
+
+/// One derivation of the graph that an invocation of Nix is on its way through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GraphNode {
+    /// The derivation.
+    pub drv: StoreHash,
+    /// The package's name.
+    pub pname: String,
+    /// What it is built for.
+    pub system: System,
+    /// The derivations whose outputs it needs.
+    pub needs: Vec<StoreHash>,
+}

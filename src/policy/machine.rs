@@ -1,0 +1,161 @@
+//! What was measured of a builder's machine, as far as it can be true.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::builds::Attempt;
+use super::event::Effect;
+use super::state::State;
+use crate::domain::{
+    AttemptOutcome, BuildId, BuildStatus, BuilderName, Load, Measurement, Observation, Slots, System, Time,
+};
+
+/// Speeds beyond these are no speeds.
+const SPEEDS: std::ops::RangeInclusive<f64> = 1e-3..=1e3;
+/// Bytes per second that a link may carry: from a telephone's to 100 Gbit/s and some.
+const RATES: std::ops::RangeInclusive<f64> = 1e3..=2e10;
+/// Smaller transfers tell of round trips rather than of the link.
+const TELLING: u64 = 1_000_000;
+/// No answer takes longer that is one.
+const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(60);
+/// What one more measurement of a link counts.
+const WEIGHT: f64 = 0.3;
+
+/// What is known of a machine beside what its probe said.
+#[derive(Debug, Default)]
+pub(super) struct Machine {
+    /// By system, 1.0 the reference machine.
+    pub speeds: BTreeMap<System, f64>,
+    /// Bytes per second that we can send there.
+    pub link: Option<f64>,
+    pub round_trip: Option<Duration>,
+    /// What it said of its load, and when.
+    pub load: Option<(Load, Time)>,
+    /// What its agent grants; none where it has none.
+    pub claim: Option<Slots>,
+}
+
+impl Machine {
+    /// Takes a measurement over; false where it cannot be true.
+    pub(super) fn measured(&mut self, measurement: Measurement) -> bool {
+        match measurement {
+            Measurement::Cpu { system, score } => {
+                let sane = SPEEDS.contains(&score);
+                sane.then(|| self.speeds.insert(system, score));
+                sane
+            }
+            // What comes from there goes over the same link, but says nothing of the way there.
+            Measurement::Link { sent, bytes, took } => sent && self.transferred(bytes, took),
+            Measurement::RoundTrip(took) => {
+                let sane = !took.is_zero() && took <= LONGEST_ROUND_TRIP;
+                sane.then(|| self.round_trip = Some(took));
+                sane
+            }
+        }
+    }
+
+    fn transferred(&mut self, bytes: u64, took: Duration) -> bool {
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let rate = bytes as f64 / took.as_secs_f64();
+        if bytes < TELLING || !RATES.contains(&rate) {
+            return false;
+        }
+        self.link = Some(self.link.map_or(rate, |before| before + WEIGHT * (rate - before)));
+        true
+    }
+}
+
+impl State {
+    pub(super) fn recalled(&mut self, seen: &[Observation]) {
+        for seen in seen {
+            self.estimates.learn(seen);
+        }
+    }
+
+    /// What a build that succeeded took is worth knowing the next time.
+    pub(super) fn learn(&mut self, id: BuildId, attempt: &Attempt, outcome: &AttemptOutcome, now: Time) {
+        let AttemptOutcome::Done(result) = outcome else { return };
+        let built = attempt.built.or_else(|| attempt.building.map(|since| now.since(since)));
+        let (Some(took), Some(build)) = (built, self.builds.get(id)) else { return };
+        let Some(builder) = self.fleet.get(&attempt.builder) else { return };
+        let seen = Observation {
+            pname: build.ask.pname.clone(),
+            system: build.ask.system.clone(),
+            builder: attempt.builder.clone(),
+            speed: builder.speed(&build.ask.system),
+            closure_bytes: build.ask.closure.iter().fold(0, |sum, input| sum.saturating_add(input.bytes)),
+            cores: attempt.cores,
+            took,
+            substituted: result.status != BuildStatus::Built,
+            at: 0,
+        };
+        if self.estimates.learn(&seen) {
+            self.out.push(Effect::Learned(seen));
+        }
+    }
+
+    pub(super) fn measured(&mut self, name: &BuilderName, measurement: Measurement) {
+        if let Some(builder) = self.fleet.get_mut(name) {
+            builder.machine.measured(measurement);
+        }
+    }
+
+    pub(super) fn loaded(&mut self, name: &BuilderName, load: Load, now: Time) {
+        if let Some(builder) = self.fleet.get_mut(name) {
+            builder.machine.load = Some((load, now));
+        }
+    }
+
+    pub(super) fn claimed(&mut self, name: &BuilderName, claim: Option<Slots>) {
+        let Some(builder) = self.fleet.get_mut(name) else { return };
+        if builder.machine.claim != claim {
+            builder.machine.claim = claim;
+            self.fleet_changed = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cpu(score: f64) -> Measurement {
+        Measurement::Cpu { system: System::parse("x86_64-linux").expect("a system"), score }
+    }
+
+    fn link(bytes: u64, seconds: f64) -> Measurement {
+        Measurement::Link { sent: true, bytes, took: Duration::from_secs_f64(seconds) }
+    }
+
+    #[test]
+    fn absurd_measurements_never_get_in() {
+        let absurd = [
+            cpu(0.0),
+            cpu(-1.0),
+            cpu(f64::NAN),
+            cpu(f64::INFINITY),
+            cpu(1e9),
+            link(1_000_000_000_000_000_000, 1.0),
+            link(10_000_000, 0.0),
+            link(10_000_000, 1e9),
+            link(0, 0.0),
+            link(1_000, 0.1),
+            Measurement::RoundTrip(Duration::ZERO),
+            Measurement::RoundTrip(Duration::from_secs(3_600)),
+        ];
+        for measurement in absurd {
+            let mut machine = Machine::default();
+            assert!(!machine.measured(measurement.clone()), "{measurement:?}");
+            assert!(machine.speeds.is_empty() && machine.link.is_none() && machine.round_trip.is_none());
+        }
+    }
+
+    #[test]
+    fn a_link_is_what_its_last_transfers_took() {
+        let mut machine = Machine::default();
+        assert!(machine.measured(link(10_000_000, 1.0)));
+        assert_eq!(machine.link, Some(1e7));
+        (0..20).for_each(|_| assert!(machine.measured(link(100_000_000, 1.0))));
+        assert!(machine.link.is_some_and(|rate| rate > 9.9e7));
+    }
+}
