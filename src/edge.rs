@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod edit;
 pub mod environment;
 pub mod files;
+pub mod history;
 pub mod keys;
 pub mod link;
 pub mod logging;
