@@ -3,14 +3,16 @@
 //! Stock Nix starts a line's program as `muster --stdio --store LINE`, or as `muster --stdio` alone. These words are
 //! read before anything else, so that no other option can ever get in their way.
 
+pub mod builder;
 mod report;
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use builder::BuilderArgs;
 pub use report::{MatrixArgs, ReportArgs};
 
 /// Turns any machines you can reach into one Nix build cluster.
@@ -36,6 +38,9 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
+
+/// The name by which GitHub workflows end their cluster: a link to this program.
+const STOP: &str = "stop-nix-builders";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -69,6 +74,8 @@ pub enum LogFormat {
 pub enum Command {
     /// Run the coordinator: take builds from Nix and have the builders build them.
     Coordinator(CoordinatorArgs),
+    /// Run the agent of a builder, or ask it; what a key that is bound to this program may.
+    Builder(BuilderArgs),
     /// Make Nix read muster's machines lines, or undo that.
     Setup(SetupArgs),
     /// Show the builders, and the builds that run or wait.
@@ -457,6 +464,11 @@ fn interval(text: &str) -> Result<Duration, String> {
 impl Cli {
     /// Reads a whole command line, the program's own name first.
     pub fn parse_words(words: Vec<OsString>) -> Result<Self, clap::Error> {
+        let called = words.first().map(Path::new).and_then(Path::file_name);
+        if called.is_some_and(|name| name == STOP) {
+            let stop = [OsString::from("muster"), OsString::from("stop")];
+            return Self::try_parse_from(stop.into_iter().chain(words.into_iter().skip(1)));
+        }
         match words.get(1) {
             Some(first) if first == "--stdio" => Ok(Self::from(started_by_nix(&words[2..]))),
             _ => Self::try_parse_from(words),
@@ -517,6 +529,20 @@ mod tests {
         check("--stdio --store", connect(None));
         check("--stdio --process-ops --store main --later 1", connect(Some("main")));
         check("connect --stdio --store main", connect(Some("main")));
+    }
+
+    #[test]
+    fn called_by_the_name_of_a_workflow_it_stops() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let check = |line: &str, now| {
+            let command = Cli::parse_words(words(line)).map(|cli| cli.command);
+            assert!(
+                matches!(command, Ok(Command::Stop(StopArgs { now: said, .. })) if said == now),
+                "{line}"
+            );
+        };
+        check("/usr/local/bin/stop-nix-builders", false);
+        check("stop-nix-builders --now", true);
     }
 
     #[test]

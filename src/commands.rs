@@ -1,6 +1,7 @@
 //! One module per subcommand, and what their failures mean to the caller's shell.
 
 mod bench;
+mod builder;
 mod check_config;
 mod completions;
 mod connect;
@@ -42,6 +43,9 @@ pub enum Failure {
     /// The user interrupted it.
     #[error("interrupted")]
     Interrupted,
+    /// A command of somebody's own ends as that ended.
+    #[error("{1:#}")]
+    Exit(u8, anyhow::Error),
     /// SIGTERM came twice.
     #[error("terminated by a second signal, before it had ended by itself")]
     Terminated,
@@ -55,6 +59,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::NoBuilder(_) => 3,
             Self::NoCoordinator(_) => 4,
+            Self::Exit(code, _) => *code,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
@@ -71,6 +76,7 @@ impl From<ConfigError> for Failure {
 pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
     match cli.command {
         Command::Coordinator(args) => coordinator::run(&args, environment),
+        Command::Builder(args) => builder::run(&args, environment),
         Command::Setup(args) => setup::run(&args, environment),
         Command::Status(args) => status::run(&args, environment),
         Command::Report(args) => report::run(&args, environment),

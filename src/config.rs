@@ -69,6 +69,16 @@ pub fn default_key(environment: &Environment) -> Result<PathBuf, ConfigError> {
     Ok(places::default_file(environment)?.with_file_name("ssh").join("id_ed25519"))
 }
 
+/// Where a builder's agent listens where no place is named.
+pub fn agent_socket(typed: Option<&Path>, environment: &Environment) -> PathBuf {
+    places::agent_socket(typed, environment)
+}
+
+/// Where the system's agent listens.
+pub fn system_agent_socket() -> PathBuf {
+    places::system_agent_socket()
+}
+
 /// Whether ssh can be told this path of a key.
 pub fn key_can_be(path: &Path) -> bool {
     uri::ssh::can_hold(path)

@@ -3,8 +3,8 @@
 //! One loop owns the policy's [`State`](crate::policy::State). Everything that happens reaches it as [`News`]; what
 //! follows is carried out by tracked tasks, which send news back. Nobody else changes the state.
 
-mod accept;
 mod attempt;
+mod claim;
 mod complaints;
 mod configured;
 mod control;
@@ -39,10 +39,10 @@ pub(crate) mod upload;
 
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
-use crate::domain::{AttemptId, AttemptOutcome, BuilderName, Client, Label, RequestId, StoreDir};
+use crate::domain::{AttemptId, AttemptOutcome, BuilderName, Client, Demand, Label, RequestId, StoreDir};
 use crate::edge::discover::Report;
 use crate::edge::ssh::SocketDir;
 use crate::policy::Event;
@@ -75,6 +75,8 @@ enum News {
     Reported(Report),
     /// A probe found out something that the lines depend on.
     Learned,
+    /// What we do with a builder, and would like to: its agent wants to know.
+    Demand(BuilderName, oneshot::Sender<Demand>),
     /// The name of a builder that is gone is free for the one that has it now.
     Arrived(BuilderName),
     /// Somebody wants to see something, or to have it done.
@@ -92,6 +94,8 @@ struct World {
     /// All builders, for those who ask them all.
     reaches: Mutex<Vec<Arc<reach::Reach>>>,
     tracker: TaskTracker,
+    /// Builders with agents that are held.
+    claims: claim::Claims,
     /// One token for each build whose client has not heard its end.
     unheard: TaskTracker,
     news: mpsc::Sender<News>,

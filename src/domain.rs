@@ -4,6 +4,7 @@
 
 pub mod build;
 pub mod builder;
+pub mod claim;
 pub mod derivation;
 pub mod estimate;
 pub mod hash;
@@ -19,6 +20,7 @@ pub mod time;
 
 pub use build::{AttemptId, AttemptOutcome, BuildId, BuildResult, BuildStatus, Client, RequestId, Stage};
 pub use builder::{BuilderName, BuilderSpec, Capabilities, Slots, Trust};
+pub use claim::{BadCoordinatorId, CoordinatorId, Demand, Grant};
 pub use derivation::{BasicDerivation, DerivationOutput};
 pub use estimate::{GraphNode, Load, Measurement, Observation};
 pub use hash::Sha256;

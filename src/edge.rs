@@ -1,6 +1,8 @@
 //! The only code that touches the world: sockets, processes, files.
 
+pub mod accept;
 pub mod activation;
+pub mod agent;
 pub mod ancestry;
 pub mod carrier;
 pub mod channel;
@@ -14,15 +16,18 @@ pub mod files;
 pub mod history;
 pub mod keys;
 pub mod link;
+pub mod load;
 pub mod logging;
 pub mod machine;
 pub mod meter;
 pub mod pool;
 pub mod process;
 pub mod program;
+pub mod release;
 pub mod replace;
 pub mod report;
 pub mod scratch;
+pub mod serve;
 pub mod setup;
 pub mod signals;
 pub mod spool;

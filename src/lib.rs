@@ -24,6 +24,7 @@
 //! | [`doctor`] | facts about machines, and what is wrong with them | config, domain, wire |
 //! | [`edge`] | the world: sockets, processes, ssh, files, the clock | all above |
 //! | [`coordinator`], [`connect`] | the two ends of the endpoint | all above |
+//! | [`builder`] | the agent of a builder | domain, edge, policy, render, wire |
 //! | [`commands`] | one file per subcommand | everything |
 //!
 //! Imports go one way, and `tests/layers.rs` reads them all. Data flows one way, too: whatever happens becomes a variant
@@ -33,6 +34,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_types))]
 
 pub mod action;
+pub mod builder;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -14,10 +14,12 @@
 //! | `report` (on `journal`) | nothing: it tells what was done since the start |
 //! | `why` (on `memory`) | what is said of one build or builder, afterwards too |
 //! | `attempts` | what follows from the end of an attempt; `failure` is the table |
+//! | `claims` | on a builder: who may use how much of it, and when it is given back |
 
 mod attempts;
 mod bits;
 mod builds;
+pub mod claims;
 mod empty;
 pub mod estimate;
 pub mod event;

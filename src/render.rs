@@ -1,6 +1,7 @@
 //! What people see: values to text. Nothing here knows where the text goes; a width is an argument, colours are never
 //! used, and words that came from elsewhere can't control a terminal.
 
+pub mod agent;
 pub mod config;
 pub mod diff;
 pub mod doctor;

@@ -3,12 +3,17 @@
 //! Each begins with a versioned hello. Deliberately absent: sockets, clocks, and Nix's protocol, which is in
 //! [`crate::nix`].
 
+pub mod agent;
 pub mod control;
+pub mod lines;
 pub mod link;
 pub mod listing;
 pub mod mux;
 pub mod notice;
+pub mod pressure;
 pub mod probe;
+pub mod recording;
+pub mod served;
 pub mod ssh_config;
 pub mod tailscale;
 

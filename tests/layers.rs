@@ -22,10 +22,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("edge", &["cli", "config", "doctor", "domain", "nix", "policy", "wire"]),
     ("coordinator", &["config", "domain", "edge", "nix", "policy", "render", "wire"]),
     ("connect", &["config", "domain", "edge", "nix", "wire"]),
+    ("builder", &["domain", "edge", "policy", "render", "wire"]),
     (
         "commands",
         &[
             "action",
+            "builder",
             "cli",
             "config",
             "connect",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import plistlib
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -42,18 +43,20 @@ def judged(read: Callable[[Path], object], text: Path) -> Exception | None:
 def reader(name: str, muster: Path) -> Callable[[Path], object]:
     if is_unit(name):
         return systemd
+    if name.endswith(".plist"):
+        return plist
     return {
         "muster.toml": lambda text: needs(muster, "check-config", "--runtime-dir", "/run/muster", "--state-dir", "/var/lib/muster", text),
         "sshd_config": sshd,
         "ssh_config": lambda text: needs("ssh", "-G", "-F", text, "big"),
         "authorized_keys": lambda text: authorized_keys(text, muster),
+        "commands": lambda text: commands(text, muster),
         "nix.conf": nix_conf,
-        "launchd.plist": plist,
     }[name]
 
 
 def is_unit(name: str) -> bool:
-    return name.endswith((".service", ".socket"))
+    return name.endswith((".service", ".socket", ".path"))
 
 
 def without_store(unit: str) -> str:
@@ -104,11 +107,28 @@ def sshd(config: Path) -> None:
 
 
 def authorized_keys(text: Path, muster: Path) -> None:
-    """It is a key, behind the very options that `muster key` tells people to write."""
+    """It is a key, bound to a command that muster has."""
     needs("ssh-keygen", "-l", "-f", text)
-    options = text.read_text().partition(" ssh-")[0]
-    if f"\n{options} ssh-" not in needs(muster, "key", "--file", text.with_name("made")).replace("  ", ""):
-        raise Wrong(f"muster key prints other options than '{options}'")
+    bound = re.match(r'restrict,command="[^" ]*/muster ([a-z ]+)" (sk-)?ssh-', text.read_text())
+    if not bound:
+        raise Wrong("the key is not bound to a command of muster's")
+    has_command(muster, bound[1].split())
+
+
+def has_command(muster: Path, words: list[str]) -> None:
+    """Whether muster takes these words; with `--help` behind them it does nothing."""
+    try:
+        needs(muster, *words, "--help")
+    except Wrong as wrong:
+        if "unrecognized subcommand" in str(wrong):
+            raise Skipped(f"this muster has no '{words[0]}' yet") from wrong
+        raise
+
+
+def commands(text: Path, muster: Path) -> None:
+    """Each line is one of muster's commands, with options that it has."""
+    for line in text.read_text().splitlines():
+        has_command(muster, shlex.split(line))
 
 
 def nix_conf(config: Path) -> None:
@@ -130,6 +150,6 @@ def plist(text: Path) -> None:
         daemon = plistlib.loads(text.read_bytes())
     except Exception as error:  # plistlib raises what its XML parser does
         raise Wrong(f"no property list: {error}") from error
-    for key in ("Label", "RunAtLoad", "KeepAlive"):
+    for key in ("Label", "ProgramArguments", "KeepAlive"):
         if not daemon.get(key):
             raise Wrong(f"launchd wants {key}")

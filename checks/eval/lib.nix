@@ -200,6 +200,49 @@ in
     builtins.match "[A-Za-z0-9_.-]+" (mine.credentials.id "/home/e v/my:key ü") != null
   );
 
+  "words: what is not said is left out" =
+    equal
+      [
+        "join"
+        "--role"
+        "builder"
+        "--tag"
+        "tag:a"
+        "--tag"
+        "tag:b"
+        "--no-ssh"
+        "--no-ephemeral"
+      ]
+      (
+        mine.words.join {
+          role = "builder";
+          hostname = null;
+          tags = [
+            "tag:a"
+            "tag:b"
+          ];
+          authKeyFile = null;
+          loginServer = null;
+          ssh = false;
+          ephemeral = false;
+          preauthorized = false;
+          operator = null;
+          timeout = null;
+          tailscale = null;
+        }
+      );
+  "words: what systemd would expand or split is quoted" =
+    equal ''/bin/x a=1 "two words" "100%% $$HOME \\ \"q\"" ""''
+      (
+        mine.words.exec [
+          "/bin/x"
+          "a=1"
+          "two words"
+          "100% $HOME \\ \"q\""
+          ""
+        ]
+      );
+
   "ssh: a port is part of what is known" =
     equal
       [

@@ -38,6 +38,39 @@ let
         group = "root";
       }
     );
+  plain = settings: section "Service" ({ ExecStart = "/bin/true"; } // settings);
+
+  # All that the modules can say.
+  join = mine.words.join {
+    role = "builder";
+    hostname = "b1";
+    tags = [
+      "tag:nix-builder"
+      "tag:eu"
+    ];
+    authKeyFile = "/root/key";
+    loginServer = "https://headscale.example.org";
+    ssh = true;
+    ephemeral = true;
+    preauthorized = true;
+    operator = "eva";
+    timeout = "60s";
+    tailscale = "/bin/tailscale";
+  };
+  agent = mine.words.agent {
+    socket = "/run/muster-builder/agent.sock";
+    slots = 4;
+    idleTimeout = "10min";
+    onIdle = "fail";
+    leaseTimeout = "45s";
+    maxLifetime = "6h";
+    ephemeral = true;
+    releaseCommand = "systemctl poweroff";
+    allowUsers = [ "eva" ];
+    allowTags = [ "tag:ci" ];
+  };
+  leave = mine.words.leave { tailscale = "/bin/tailscale"; };
+
   service =
     user:
     section "Unit" {
@@ -104,7 +137,24 @@ in
       knownHosts = [ "/run/credentials/muster.service/known_hosts" ];
       identityFiles = [ "/root/.ssh/extra" ];
     };
-  authorized_keys = mine.keys.bind mine.keys.options "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDnCQXlllHoLX5EvU+t6yP/npsmuxKt0skHVeJashizE root@localmachine\n";
+  authorized_keys = mine.keys.bind (mine.keys.options "/bin/muster") "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDnCQXlllHoLX5EvU+t6yP/npsmuxKt0skHVeJashizE root@localmachine\n";
+  commands = concatStringsSep "" (
+    map (words: "${mine.words.exec words}\n") [
+      join
+      leave
+      agent
+    ]
+  );
+  "muster-join.service" = plain (mine.unit.join "/root/key");
+  "muster-builder.service" = plain (
+    mine.unit.agent {
+      user = "daemon";
+      group = "daemon";
+    }
+    // {
+      ExecStart = mine.words.exec ([ "/bin/true" ] ++ agent ++ [ "100% $HOME \"quoted\"" ]);
+    }
+  );
   "muster.socket" = socket "endpoint" "0600";
   "muster-control.socket" = socket "control" "0666";
   "muster.service" = service "root";

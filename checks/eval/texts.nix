@@ -9,6 +9,15 @@ let
       enable = true;
       authorizedKeyFiles = [ ./data/remotebuild.pub ];
       features = [ "recursive-nix" ];
+      agent = {
+        slots = 4;
+        ephemeral = true;
+        releaseCommand = "shutdown -h now";
+      };
+      tailscale = {
+        enable = true;
+        authKeyFile = "/home/eva/my key";
+      };
     };
     services.muster.coordinator = {
       enable = true;
@@ -32,7 +41,11 @@ let
   nixos = tools.nixos both;
   darwin = tools.darwin both;
   units = lib.genAttrs [
+    "muster-builder-released.path"
+    "muster-builder-released.service"
+    "muster-builder.service"
     "muster-control.socket"
+    "muster-join.service"
     "muster.service"
     "muster.socket"
   ] (name: nixos.systemd.units.${name}.text);
@@ -47,7 +60,12 @@ lib.mapAttrs (_: builtins.unsafeDiscardStringContext) (
     ssh_config = nixos.environment.etc."ssh/ssh_config".text;
     authorized_keys = lib.head nixos.users.users.remotebuild.openssh.authorizedKeys.keys + "\n";
   }
-  // lib.optionalAttrs hasDarwin {
-    "launchd.plist" = darwin.environment.launchDaemons."org.nixos.muster.plist".text;
-  }
+  // lib.optionalAttrs hasDarwin (
+    lib.genAttrs [
+      "org.nixos.muster-builder-released.plist"
+      "org.nixos.muster-builder.plist"
+      "org.nixos.muster-join.plist"
+      "org.nixos.muster.plist"
+    ] (name: darwin.environment.launchDaemons.${name}.text)
+  )
 )

@@ -8,6 +8,7 @@ from lib import HERE, Coordinator, Machine, derivation, graph, nix_build, start_
 
 needs = ("uri:ssh-ng://remotebuild@b1",)
 MUSTER = "/usr/local/bin/muster"
+not_over = {"serve": "its machines log in at another coordinator, to muster itself"}
 nodes = {
     # A machine with stock Nix only, for which the cluster's coordinator is the one line.
     "far": {

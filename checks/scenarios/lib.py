@@ -365,3 +365,40 @@ class Coordinator:
     def log(self) -> str:
         """What it has logged, without colours."""
         return re.sub(r"\x1b\[[0-9;]*m", "", self.machine.succeed(f"cat {LOG}"))
+
+
+class Agent:
+    """The agent of a builder, run as that machine's root. Whom ssh lets in may claim it."""
+
+    LOG = "/var/log/muster-builder.log"
+    CODE = "/run/muster-builder.code"
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    def start(self, options: str = "") -> None:
+        """Starts it, and waits until it answers."""
+        command = f"muster builder --allow-user remotebuild {options} </dev/null >>{self.LOG} 2>&1; echo $? >{self.CODE}"
+        self.machine.succeed(f"rm -f {self.CODE}; setsid sh -c {shlex.quote(command)} >/dev/null 2>&1 &")
+        self.machine.wait_until_succeeds("muster builder status", timeout=20)
+
+    def status(self) -> dict[str, Any]:
+        """`muster builder status --json`."""
+        status: dict[str, Any] = json.loads(self.machine.succeed("muster builder status --json"))
+        return status
+
+    def claims(self) -> list[dict[str, Any]]:
+        return list(self.status()["claims"])
+
+    def wait_for_claims(self, count: int, timeout: float = 30) -> None:
+        wait_for(lambda: len(self.claims()) == count, f"{count} claims on {self.machine.name}", timeout)
+
+    def has_ended(self) -> bool:
+        return self.machine.execute(f"test -s {self.CODE}")[0] == 0
+
+    def code(self) -> int:
+        """Its exit code; it must have ended."""
+        return int(self.machine.succeed(f"cat {self.CODE}"))
+
+    def log(self) -> str:
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.machine.succeed(f"cat {self.LOG}"))

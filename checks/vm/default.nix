@@ -1,4 +1,5 @@
-# The scenarios in virtual machines of NixOS: { scenario-NAME = test; }. What each needs stands in nodes.json.
+# The scenarios in virtual machines of NixOS: { scenario-NAME = test; }. What each needs stands in nodes.json, and in `only`
+# what cannot be but on NixOS.
 {
   pkgs,
   muster,
@@ -8,6 +9,7 @@ let
   inherit (pkgs) lib;
   keys = import (pkgs.path + "/nixos/tests/ssh-keys.nix") pkgs;
   scenarios = lib.importJSON ./nodes.json;
+  tailnet = import ./tailnet.nix { inherit lib pkgs; };
 
   base = node: {
     environment.systemPackages = [
@@ -43,21 +45,26 @@ let
     networking.firewall.enable = false;
   };
 
+  # Who is let in by a tailnet's policy alone has no key, and no sshd.
+  byKey = node: node.authorized || !node.tailscale;
+  strangerKey =
+    keys.snakeOilEd25519PublicKey
+      or "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDnCQXlllHoLX5EvU+t6yP/npsmuxKt0skHVeJashizE";
+
   builder = node: {
     imports = [ modules.nixosModules.builder ];
     services.muster.builder = {
       enable = true;
       inherit (node) trusted;
+      openssh.enable = byKey node;
       # A key that nobody has: somebody must be able to log in, or the module complains.
-      authorizedKeys = [
-        (
-          if node.authorized then
-            keys.snakeOilPublicKey
-          else
-            keys.snakeOilEd25519PublicKey
-              or "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDnCQXlllHoLX5EvU+t6yP/npsmuxKt0skHVeJashizE"
-        )
-      ];
+      authorizedKeys = lib.optional (byKey node) (
+        if node.authorized then keys.snakeOilPublicKey else strangerKey
+      );
+      # Otherwise as the module binds a key by itself.
+      keyOptions = lib.mkIf (node.access == "ssh") "";
+      # Scenarios start one where they want it.
+      agent.enable = lib.mkDefault false;
     };
     services.openssh.ports = [ node.port ];
   };
@@ -71,25 +78,51 @@ let
     ];
   };
 
-  machine = _: node: {
+  machine = scenario: name: node: {
     imports = [
       (base node)
     ]
-    ++ lib.optional (node.role != "coordinator") (builder node)
-    ++ lib.optional (node.role != "builder") (coordinator node);
+    ++ onlyHere scenario name
+    ++ lib.optional (lib.elem node.role [
+      "builder"
+      "both"
+    ]) (builder node)
+    ++ lib.optional (lib.elem node.role [
+      "coordinator"
+      "both"
+    ]) (coordinator node)
+    ++ lib.optional (node.role == "control") tailnet.control
+    ++ lib.optional node.tailscale tailnet.member;
   };
+
+  # What the modules make of the machines, and not the scenario.
+  onlyHere =
+    name:
+    let
+      file = ./only + "/${name}.nix";
+      more = import file {
+        inherit
+          lib
+          pkgs
+          muster
+          modules
+          keys
+          ;
+      };
+    in
+    node: lib.optional (lib.pathExists file) (more.${node} or { });
 
   test =
     name: nodes:
     pkgs.testers.runNixOSTest {
       name = "muster-${name}";
-      nodes = lib.mapAttrs machine nodes;
+      nodes = lib.mapAttrs (machine name) nodes;
       # The scenarios are checked where they are written: checks/offline.
       skipTypeCheck = true;
       skipLint = true;
       testScript = ''
         import sys
-        sys.path[:0] = ["${../scenarios}", "${./.}"]
+        sys.path[:0] = ["${../scenarios}", "${./only}", "${./.}"]
         import shim
         shim.run(${builtins.toJSON name}, ${builtins.toJSON nodes}, {machine.name: machine for machine in machines}, subtest)
       '';

@@ -104,13 +104,18 @@ class Driver:
         """Root on each coordinator that runs knows the host keys of the builders that run, as after the tutorial's test login."""
         up = [machine for machine in self.machines.values() if machine.real.booted]
         for machine in up:
-            if machine.node["role"] == "builder":
+            if machine.node["role"] not in ("coordinator", "both"):
                 continue
-            known = [other for other in up if other.node["role"] != "coordinator" and other.node["known"]]
+            known = [other for other in up if has_sshd(other.node) and other.node["known"]]
             for other in known:
                 port = other.node["port"]
                 other.real.wait_for_open_port(port)
                 machine.real.succeed(f"ssh-keygen -R {other.node['name']} -f /root/.ssh/known_hosts; ssh-keyscan -p {port} {other.node['name']} >>/root/.ssh/known_hosts")
+
+
+def has_sshd(node: Mapping[str, Any]) -> bool:
+    """What only a tailnet's policy lets others into has none."""
+    return node["role"] in ("builder", "both") and (node["authorized"] or not node["tailscale"])
 
 
 def run(name: str, nodes: Mapping[str, Any], machines: Mapping[str, Any], subtest: Callable[[str], AbstractContextManager[None]]) -> None:

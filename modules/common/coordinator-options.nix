@@ -189,12 +189,23 @@ in
               default = null;
               description = "The port, for `\"sshd\"`. `null`: ssh's own choice.";
             };
+            socket = mkOption {
+              type = types.nullOr isFile;
+              default = null;
+              description = "The socket of this machine's tailscaled. `null`: where it usually is.";
+            };
           };
         }
       );
       default = [ ];
       example = [ { tag = "tag:nix-builder"; } ];
       description = "The machines of this machine's tailnet that have all of what is said of them (docs/sources.md).";
+    };
+    tailscale = import ./tailscale-options.nix {
+      inherit lib;
+      role = "coordinator";
+      tags = [ ];
+      ssh = false;
     };
     identityFiles = mkOption {
       type = types.listOf isFile;

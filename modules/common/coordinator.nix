@@ -87,6 +87,7 @@ in
   imports = [
     ./coordinator-options.nix
     ./package.nix
+    ./tailscale.nix
   ];
 
   config = lib.mkIf cfg.enable {

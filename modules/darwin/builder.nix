@@ -11,7 +11,11 @@ let
   default = lib.mkOverride 900;
 in
 {
-  imports = [ ../common/builder.nix ];
+  imports = [
+    ../common/builder.nix
+    ./agent.nix
+    ./tailscale.nix
+  ];
 
   options.services.muster.builder = {
     uid = mkOption {
@@ -56,6 +60,9 @@ in
     };
     users.knownUsers = [ cfg.user ];
     users.knownGroups = [ cfg.group ];
+
+    # Where Tailscale SSH alone serves, macOS's own ssh server is off.
+    services.openssh.enable = lib.mkIf (cfg.byTailscale && !cfg.openssh.enable) (default false);
 
     nix.gc.interval = default cfg.gc.interval;
     nix.settings.extra-platforms = lib.mkIf cfg.rosetta [ "x86_64-darwin" ];

@@ -11,7 +11,10 @@ let
   mine = import ../lib;
 in
 {
-  imports = [ ../common/coordinator.nix ];
+  imports = [
+    ../common/coordinator.nix
+    ./tailscale.nix
+  ];
 
   options.services.muster.coordinator.logFile = mkOption {
     type = types.strMatching "/.*";

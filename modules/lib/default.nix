@@ -6,4 +6,5 @@
   ssh = import ./ssh.nix;
   toml = import ./toml.nix;
   unit = import ./unit.nix;
+  words = import ./words.nix;
 }

@@ -1,4 +1,4 @@
-# The coordinator runs ssh, reads the store's socket, and writes its two directories; nothing else.
+# The coordinator runs ssh, reads the store's socket, and writes its two directories; the agent and the join do less.
 # Not here: PrivateUsers, which would hide who connects to the endpoint, and ProtectProc, since clients are told apart by their processes.
 {
   CapabilityBoundingSet = "";

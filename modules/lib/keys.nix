@@ -8,8 +8,8 @@ let
     ;
 in
 rec {
-  # What `muster key` prints in front of a key: commands, and the forwarding of the daemon's socket.
-  options = "restrict,port-forwarding";
+  # In front of a key that may do what a build needs, and nothing else: `muster builder serve` reads what was asked for.
+  options = muster: "restrict,command=\"${muster} builder serve\"";
 
   # The keys in the text of a `.pub` or authorized_keys file.
   linesOf =

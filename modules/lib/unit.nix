@@ -1,6 +1,7 @@
-# What systemd is told of the coordinator.
+# What systemd is told of muster's services.
 let
   credentials = import ./credentials.nix;
+  hardening = import ./hardening.nix;
 in
 {
   service =
@@ -30,7 +31,47 @@ in
       LoadCredential = map credentials.load secrets;
       SetCredential = map credentials.fallback secrets;
     }
-    // (if user == "root" then { } else import ./hardening.nix);
+    // (if user == "root" then { } else hardening);
+
+  # Root, since tailscaled obeys nobody else; all it does is to talk to tailscaled and to the control server.
+  join =
+    secret:
+    {
+      Type = "oneshot";
+      RemainAfterExit = true;
+      Restart = "on-failure";
+      RestartSec = 10;
+      RestartPreventExitStatus = 2;
+      TimeoutStartSec = "infinity";
+      TimeoutStopSec = 30;
+      LoadCredential = credentials.load secret;
+    }
+    // hardening;
+
+  # The builder's agent. Whoever logs in joins it by its socket; it has no network.
+  agent =
+    { user, group }:
+    {
+      User = user;
+      Group = group;
+      Restart = "on-failure";
+      RestartSec = 2;
+      # A wrong option, and `onIdle = "fail"`.
+      RestartPreventExitStatus = [
+        2
+        3
+      ];
+      TimeoutStopSec = 30;
+      # What the agent leaves there when it is released has to be seen.
+      RuntimeDirectory = "muster-builder";
+      RuntimeDirectoryMode = "0755";
+      RuntimeDirectoryPreserve = true;
+    }
+    // hardening
+    // {
+      IPAddressDeny = "any";
+      RestrictAddressFamilies = [ "AF_UNIX" ];
+    };
 
   socket =
     {

@@ -2,6 +2,7 @@
 {
   config,
   lib,
+  options,
   pkgs,
   ...
 }:
@@ -9,6 +10,9 @@ let
   inherit (lib) mkOption types;
   cfg = config.services.muster.builder;
   default = lib.mkOverride 900;
+
+  tailscaleAlone = cfg.byTailscale && !cfg.openssh.enable;
+  shutByUs = options.services.openssh.openFirewall.highestPrio == 900;
 
   # What NixOS offers by itself, without the feature that the user took away.
   featuresWithoutKvm =
@@ -25,7 +29,11 @@ let
     );
 in
 {
-  imports = [ ../common/builder.nix ];
+  imports = [
+    ../common/builder.nix
+    ./agent.nix
+    ./tailscale.nix
+  ];
 
   options.services.muster.builder = {
     kind = mkOption {
@@ -98,6 +106,13 @@ in
     '';
     # Its own system is turned away below, in words that say what to do.
     boot.binfmt.emulatedSystems = lib.remove pkgs.stdenv.hostPlatform.system cfg.emulatedSystems;
+
+    # Where Tailscale SSH alone serves, port 22 is shut: tailscaled answers there within the tailnet, whatever the firewall says.
+    services.openssh.openFirewall = lib.mkIf tailscaleAlone (default false);
+    warnings = lib.optional (tailscaleAlone && config.services.openssh.enable && shutByUs) ''
+      services.muster.builder: Tailscale SSH alone serves the coordinators, so the firewall shuts the ports of the sshd that
+      you enabled. Say services.openssh.openFirewall = true to keep them open, or false to agree.
+    '';
 
     nix.gc.dates = default cfg.gc.dates;
     systemd.services.nix-daemon.serviceConfig = {

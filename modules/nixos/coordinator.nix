@@ -47,7 +47,10 @@ let
     };
 in
 {
-  imports = [ ../common/coordinator.nix ];
+  imports = [
+    ../common/coordinator.nix
+    ./tailscale.nix
+  ];
 
   options.services.muster.coordinator = {
     user = mkOption {
@@ -65,6 +68,12 @@ in
       defaultText = lib.literalExpression "config.services.muster.coordinator.user";
       description = "Its group.";
     };
+    operators = mkOption {
+      type = types.nullOr types.singleLineStr;
+      default = null;
+      example = "wheel";
+      description = "A group whose members may drain builders, cancel builds and stop the coordinator, without being root: `control.group`.";
+    };
   };
 
   config = lib.mkIf cfg.enable {
@@ -73,6 +82,7 @@ in
       keyPath = if asRoot then lib.id else mine.credentials.pathIn "muster";
       settings.endpoint.socket = lib.mkOverride 900 "/run/muster/endpoint.sock";
       settings.control.socket = lib.mkOverride 900 "/run/muster/control.sock";
+      settings.control.group = lib.mkIf (cfg.operators != null) cfg.operators;
     };
 
     users.users = lib.mkIf (cfg.user == "muster") {
@@ -152,6 +162,13 @@ in
     );
 
     assertions = [
+      {
+        assertion = cfg.operators == null || config.users.groups ? ${cfg.operators};
+        message = ''
+          services.muster.coordinator.operators is ${toString cfg.operators}, and this machine has no such group. Name one
+          that it has, such as "wheel", or make it: users.groups.${toString cfg.operators} = { }.
+        '';
+      }
       {
         assertion =
           asRoot

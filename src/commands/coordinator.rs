@@ -139,7 +139,10 @@ fn read_again(args: &CoordinatorArgs, environment: &Environment) -> anyhow::Resu
 }
 
 /// With the signals of a service manager and of a terminal.
-async fn guarded<T>(shutdown: &CancellationToken, work: impl Future<Output = T>) -> Result<T, Failure> {
+pub(super) async fn guarded<T>(
+    shutdown: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> Result<T, Failure> {
     let signals = Signals::catch().map_err(|error| Failure::Failed(error.into()))?;
     signals.guard(shutdown, work).await.map_err(|ending| match ending {
         Ending::Terminated => Failure::Terminated,

@@ -64,11 +64,7 @@ fn done(places: &Places, environment: &Environment, request: &Request) -> Result
 pub(super) fn stop(args: &StopArgs, environment: &Environment) -> Result<(), Failure> {
     let control = control(&args.places, environment)?;
     block_on(async {
-        let mut line = match edge::control::Line::open(&control.socket).await {
-            Ok(line) => line,
-            Err(error) if is_nobody(&error) => return print("no coordinator runs\n"),
-            Err(error) => return Err(refusal(&control.socket, error.into())),
-        };
+        let Some(mut line) = running(&control).await? else { return print("no coordinator runs\n") };
         let asked = line.ask(&Request::Stop { now: args.now }).await;
         let Reply::Stopping { pid, running } = asked.map_err(|error| refusal(&control.socket, error))? else {
             return Err(nonsense());
@@ -88,6 +84,18 @@ pub(super) fn stop(args: &StopArgs, environment: &Environment) -> Result<(), Fai
         let _ = tokio::time::timeout(LAST_BREATH, gone).await;
         print("stopped\n")
     })
+}
+
+/// The user's own coordinator, or else the system's; none where neither runs.
+async fn running(control: &Control) -> Result<Option<edge::control::Line>, Failure> {
+    for socket in [Some(&control.socket), control.fallback.as_ref()].into_iter().flatten() {
+        match edge::control::Line::open(socket).await {
+            Ok(line) => return Ok(Some(line)),
+            Err(error) if is_nobody(&error) => {}
+            Err(error) => return Err(refusal(socket, error.into())),
+        }
+    }
+    Ok(None)
 }
 
 fn is_nobody(error: &io::Error) -> bool {

@@ -45,6 +45,23 @@ pub(super) fn runtime_dir(typed: Option<&Path>, environment: &Environment, state
     }
 }
 
+/// Where a builder's agent listens. A user without a runtime directory has it below `/tmp`, under the own number.
+pub(super) fn agent_socket(typed: Option<&Path>, environment: &Environment) -> PathBuf {
+    match (typed, environment.uid) {
+        (Some(typed), _) => environment.cwd.join(typed),
+        (None, 0) => system_agent_socket(),
+        (None, uid) => absolute(environment.runtime_dir.as_ref())
+            .unwrap_or_else(|| format!("/tmp/muster-{uid}").into())
+            .join(AGENT),
+    }
+}
+
+const AGENT: &str = "muster-builder/agent.sock";
+
+pub(super) fn system_agent_socket() -> PathBuf {
+    Path::new(if cfg!(target_os = "macos") { "/var/run" } else { "/run" }).join(AGENT)
+}
+
 /// The system's control socket, for a user who did not say where the sockets are.
 pub(super) fn system_control(typed: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
     (typed.is_none() && environment.uid != 0).then(|| Path::new(SYSTEM_RUNTIME).join("control.sock"))

@@ -41,7 +41,7 @@ impl Configured {
 
 impl InForce {
     fn new(config: Config) -> Self {
-        let allowed = users::allowed(&config.endpoint.allow);
+        let allowed = users::allowed(&config.endpoint.allow, "endpoint.allow");
         let spool = Spool::new(&config.limits.spool_dir, config.limits.memory_output);
         Self { config, allowed, spool }
     }

@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::accept::{Bounds, accept};
 use super::complaints::Complaints;
 use super::orders::Order;
 use super::{News, World};
+use crate::edge::accept::{Bounds, accept};
 use crate::edge::{clock, users};
 use crate::wire::control::{ControlError, Conversation, Reply, Request};
 
@@ -42,7 +42,7 @@ pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: C
             }
         }
     };
-    accept(&listener, BOUNDS, &world, &shutdown, session).await;
+    accept(&listener, BOUNDS, &world.tracker, &shutdown, session).await;
 }
 
 async fn converse<S, Answer>(stream: S, answer: impl Fn(Request) -> Answer) -> Result<(), ControlError>

@@ -226,7 +226,7 @@ mod tests {
         let learned = Learned {
             host_key: crate::domain::HostKey::parse(KEY).ok(),
             program: Some("/nix/bin/nix-daemon".to_owned()),
-            serves_only: false,
+            ..Learned::default()
         };
         let encoded = BASE64.encode(KEY.as_bytes());
         let check = |uri: &str, expected: &str| {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::attempt::Attempt;
+use super::claim::Claims;
 use super::configured::Configured;
 use super::feed::{Ending, Feed, Output};
 use super::job::Job;
@@ -27,7 +28,7 @@ use crate::edge::discover::Rank;
 use crate::edge::discover::machines::{self, Look};
 use crate::edge::pool::Pool;
 use crate::edge::ssh::SocketDir;
-use crate::edge::{clock, files};
+use crate::edge::{clock, files, machine};
 use crate::nix::machines::BadEndpoint;
 use crate::policy::{Answer, By, Effect, Event, Settings, State};
 use crate::wire::notice::Notice;
@@ -98,6 +99,7 @@ impl World {
         let ssh_sockets = SocketDir::below(&config.runtime_dir)
             .map_err(|why| RunError::File { path: config.runtime_dir.join("ssh"), why })?;
         let (kept, reaches) = Default::default();
+        let claims = Claims::new(machine::coordinator_id(&config.runtime_dir), machine::host_name());
         let local = Arc::new(LocalStore::new(pool, config.timeouts.reconnect));
         let ssh_sockets = Arc::new(ssh_sockets);
         let world = Self {
@@ -107,6 +109,7 @@ impl World {
             ssh_sockets,
             kept,
             reaches,
+            claims,
             tracker,
             unheard: TaskTracker::new(),
             news,
@@ -207,7 +210,8 @@ impl Driver {
             if self.over {
                 self.leave_word();
                 self.world.unheard.close();
-                let _ = timeout(ANSWERS, self.world.unheard.wait()).await;
+                let heard = timeout(ANSWERS, self.world.unheard.wait());
+                let _ = tokio::join!(heard, self.world.claims.give_back());
                 return Ok(());
             }
             let at = |time: Time| self.started + time.since_start();
@@ -231,6 +235,7 @@ impl Driver {
         match news {
             News::Event(event) => self.step(event),
             News::Requested { request, client, label, job, feed } => {
+                self.world.claims.stir();
                 let ask = job.ask(&self.world.store_dir, client, label);
                 self.requests.insert(request, Waiting { job, feed });
                 self.step(Event::Requested(request, ask))
@@ -244,7 +249,13 @@ impl Driver {
                     running.outputs = outputs;
                 }
                 tracing::debug!(%attempt, ?outcome, "attempt ended");
+                self.world.claims.stir();
                 self.step(Event::Ended(attempt, outcome))
+            }
+            News::Demand(builder, reply) => {
+                // Whoever asked may be gone.
+                let _ = reply.send(self.state.demand(&builder));
+                Ok(())
             }
             News::Reported(report) => self.reported(report),
             News::Learned => self.write_lines(),
@@ -400,6 +411,7 @@ impl Driver {
     pub(super) async fn end(self, shutdown: &CancellationToken) {
         self.write_report();
         shutdown.cancel();
+        self.world.claims.end();
         self.cut_all("the coordinator ends");
         let world = Arc::clone(&self.world);
         drop(self);

@@ -14,13 +14,13 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::accept::{Bounds, accept};
 use super::complaints::Complaints;
 use super::feed::{Ending, Feed, Told};
 use super::job::Job;
 use super::local::{ASK_AGAIN, LocalError};
 use super::{News, World, kept};
 use crate::domain::{BasicDerivation, BuildResult, BuildStatus, Client, Label, RequestId, StorePath};
+use crate::edge::accept::{Bounds, accept};
 use crate::edge::clock;
 use crate::edge::link::{LinkError, LinkReader, LinkWriter, split};
 use crate::edge::pool::Lease;
@@ -59,7 +59,7 @@ pub(super) async fn serve(listener: UnixListener, world: Arc<World>, shutdown: C
             }
         }
     };
-    accept(&listener, bounds, &world, &shutdown, session).await;
+    accept(&listener, bounds, &world.tracker, &shutdown, session).await;
 }
 
 /// Exchanges hellos, then serves. Whoever may not come in is not listened to.

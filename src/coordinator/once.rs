@@ -24,6 +24,8 @@ pub async fn once(config: Config, interrupted: CancellationToken) -> Result<Once
     let (news, mut heard) = mpsc::channel(NEWS_WAITING);
     let patience = config.timeouts.probe + ONCE_SOURCES;
     let world = World::new(config, news)?;
+    // Nobody would renew them.
+    world.claims.never();
     let mut driver = Driver::new(Arc::clone(&world));
     driver.writes = Writes::Never;
     driver.discover(&shutdown)?;

@@ -3,6 +3,8 @@
 mod merge;
 mod over_ssh;
 
+pub(super) use over_ssh::look_for_agent;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::reach::Reach;
-use super::{News, World};
+use super::{News, World, claim};
 use crate::config::{Attach, Config};
 use crate::domain::{Capabilities, Slots, System};
 use crate::edge::channel::Transport;
@@ -32,6 +34,9 @@ pub(super) async fn probe(reach: Arc<Reach>, world: Arc<World>) {
     world.tell(News::Event(Event::Probed(reach.name().clone(), found))).await;
     if reach.learned() != before {
         world.tell(News::Learned).await;
+    }
+    if is_well {
+        claim::ensure(&reach, &world);
     }
     if is_well
         && config.attach == Attach::Endpoint

@@ -1,6 +1,6 @@
 //! How the coordinator reaches one builder: its channels, and what is under way to it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Reach {
     pub in_flight: Arc<InFlight>,
     /// Cancelled when this is the way to no builder any more: what its tasks find out then is nobody's news.
     pub retired: CancellationToken,
+    /// Whether some task holds it by its agent.
+    pub held: Arc<AtomicBool>,
     transport: Transport,
     store_dir: StoreDir,
     patience: Duration,
@@ -42,6 +44,10 @@ pub struct Learned {
     pub program: Option<String>,
     /// Only `nix-store --serve` answers there: a machine for stock Nix.
     pub serves_only: bool,
+    /// The probe's script runs there.
+    pub has_shell: bool,
+    /// The command that joins its agent, where it has one.
+    pub agent: Option<String>,
 }
 
 /// The channels to one builder.
@@ -83,6 +89,7 @@ impl Reach {
             uri,
             in_flight,
             retired,
+            held: Arc::default(),
             transport,
             store_dir,
             patience,
@@ -100,6 +107,7 @@ impl Reach {
             uri: self.uri.clone(),
             in_flight: Arc::clone(&self.in_flight),
             retired: self.retired.clone(),
+            held: Arc::clone(&self.held),
             transport: self.transport.clone(),
             store_dir: self.store_dir.clone(),
             patience: self.patience,

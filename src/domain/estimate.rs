@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{BuilderName, StoreHash, System};
 
 /// What one finished build taught. It is kept in the history, and recalled at the next start.
@@ -54,7 +56,8 @@ pub enum Measurement {
 }
 
 /// How a builder bears its load, as its own machine says. What a machine cannot say is missing.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Load {
     /// Percent of the last ten seconds in which some task waited for a processor (PSI `some avg10`).
     pub cpu: Option<f64>,
@@ -68,6 +71,20 @@ pub struct Load {
     pub average: Option<f64>,
 }
 
+impl Load {
+    /// Without what no machine can say: another machine said it.
+    pub fn sane(self) -> Self {
+        let percent = |value: Option<f64>| value.filter(|value| (0.0..=100.0).contains(value));
+        Self {
+            cpu: percent(self.cpu),
+            memory: percent(self.memory),
+            io: percent(self.io),
+            memory_available: self.memory_available.filter(|bytes| *bytes < 1 << 50),
+            average: self.average.filter(|value| (0.0..=1e6).contains(value)),
+        }
+    }
+}
+
 /// One derivation of the graph that an invocation of Nix is on its way through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GraphNode {
@@ -79,4 +96,23 @@ pub struct GraphNode {
     pub system: System,
     /// The derivations whose outputs it needs.
     pub needs: Vec<StoreHash>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_that_no_machine_has_is_left_out() {
+        let absurd = Load {
+            cpu: Some(f64::NAN),
+            memory: Some(-1.0),
+            io: Some(101.0),
+            memory_available: Some(u64::MAX),
+            average: Some(f64::INFINITY),
+        };
+        assert_eq!(absurd.sane(), Load::default());
+        let good = Load { cpu: Some(12.5), memory_available: Some(1 << 33), ..Load::default() };
+        assert_eq!(good.sane(), good);
+    }
 }

@@ -9,9 +9,11 @@ mod tailscale;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::IpAddr;
 
 use crate::config::{Builder, BuilderUri, NixFiles, Tailnet};
 use crate::domain::{BuilderName, System, TailnetPath};
+use crate::wire::tailscale::Whois;
 use machines::Look;
 
 /// Which source; the first one wins where several know a builder of the same name or address.
@@ -79,6 +81,11 @@ where
     Told: Future<Output = ()>,
 {
     tailscale::watch(Rank::Tailscale(number), &source, tell).await;
+}
+
+/// Whom an address of this machine's tailnet belongs to.
+pub async fn whois(address: IpAddr) -> Result<Whois, String> {
+    tailscale::whois(address).await
 }
 
 /// A URI with more values in its query; each is percent-encoded.

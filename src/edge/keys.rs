@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::files::{self, FilesError};
+use super::machine;
 
 /// Why there is no new key.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +35,7 @@ pub fn make(file: &Path) -> Result<String, KeyError> {
     if let Some(dir) = file.parent() {
         files::make_dir(dir, 0o700)?;
     }
-    let comment = format!("muster@{}", host_name());
+    let comment = format!("muster@{}", machine::host_name());
     let mut keygen = Command::new("ssh-keygen");
     keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", &comment, "-f"]).arg(file);
     let output = keygen.stdin(Stdio::null()).output()?;
@@ -44,13 +45,6 @@ pub fn make(file: &Path) -> Result<String, KeyError> {
     }
     fs::set_permissions(file, fs::Permissions::from_mode(0o600))?;
     Ok(fs::read_to_string(&public)?.trim().to_owned())
-}
-
-/// This machine's name, as far as it may stand in a comment.
-fn host_name() -> String {
-    let name = Command::new("uname").arg("-n").stdin(Stdio::null()).output();
-    let name = name.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    name.chars().filter(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c)).take(64).collect()
 }
 
 #[cfg(test)]

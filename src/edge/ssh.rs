@@ -89,6 +89,8 @@ pub enum Daemon {
     Program(Vec<String>),
     /// The daemon's socket; channels to it cost no session.
     Socket(String),
+    /// `PROGRAM builder pump` in a session: the daemon's socket, by a key that allows no forwards.
+    Pump(String),
 }
 
 /// A builder that ssh reaches.
@@ -133,6 +135,11 @@ impl Host {
         self.set_daemon(Daemon::Socket(path.to_owned()));
     }
 
+    /// From now on channels lead to the daemon's socket there by this muster, until the next [`Host::cut`].
+    pub fn use_pump(&self, muster: &str) {
+        self.set_daemon(Daemon::Pump(muster.to_owned()));
+    }
+
     /// Where the daemon is taken to be.
     pub fn daemon(&self) -> Daemon {
         self.daemon.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -170,6 +177,9 @@ impl Host {
                 Ok(self.session(lane, &command).await?.into_channel())
             }
             Daemon::Socket(path) => self.open_socket(lane, &path).await,
+            Daemon::Pump(muster) => {
+                Ok(self.session(lane, &command::muster(&muster, "pump")).await?.into_channel())
+            }
         }
     }
 
@@ -240,7 +250,7 @@ impl Host {
         for (_, master) in self.masters().drain(..) {
             master.end();
         }
-        if let Daemon::Socket(_) = self.daemon() {
+        if let Daemon::Socket(_) | Daemon::Pump(_) = self.daemon() {
             self.use_program(None);
         }
     }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use crate::config::{AllowedGroup, AllowedUser};
 
-/// Who may use the endpoint: root, ourselves, and who is named. A name that nobody has is warned of.
-pub fn allowed(named: &BTreeSet<AllowedUser>) -> BTreeSet<u32> {
+/// Who may do something: root, ourselves, and who is named by `key`. A name that nobody has is warned of.
+pub fn allowed(named: &BTreeSet<AllowedUser>, key: &str) -> BTreeSet<u32> {
     let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let mut uids = BTreeSet::from([0, own()]);
     for user in named {
@@ -19,7 +19,7 @@ pub fn allowed(named: &BTreeSet<AllowedUser>) -> BTreeSet<u32> {
                 Some(uid) => {
                     uids.insert(uid);
                 }
-                None => tracing::warn!("endpoint.allow: there is no user '{name}' in /etc/passwd"),
+                None => tracing::warn!("{key}: there is no user '{name}' in /etc/passwd"),
             },
         }
     }

@@ -134,7 +134,7 @@ impl State {
 
     fn could_take(&self, build: &Build, builder: &Builder) -> bool {
         builder.is_watched()
-            && builder.drained.is_none()
+            && builder.closed_by().is_none()
             && unfit(&build.shape, builder, &self.settings).is_none()
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::settings::Settings;
 use crate::domain::{
     AttemptId, AttemptOutcome, BuildId, BuildResult, BuilderName, BuilderSpec, Capabilities, Client, Feature,
-    GraphNode, Label, Load, Measurement, Observation, RequestId, Slots, Stage, StoreHash, StorePath, System,
+    Grant, GraphNode, Label, Load, Measurement, Observation, RequestId, Stage, StoreHash, StorePath, System,
     Time,
 };
 
@@ -87,10 +87,10 @@ pub enum Event {
     Recalled(Vec<Observation>),
     /// Something was measured of a builder, by [`Effect::Measure`] or by real transfers.
     Measured(BuilderName, Measurement),
-    /// How a builder bears its load, from its agent.
+    /// How a builder bears its load, from its agent: a sign of life as well.
     Loaded(BuilderName, Load),
-    /// How many slots the builder's agent grants us; none where it has no agent, and the configured slots hold.
-    Claimed(BuilderName, Option<Slots>),
+    /// What the builder's agent lets us do there.
+    Claimed(BuilderName, Grant),
     /// Derivations that an invocation is on its way through. Known ones are updated; what has been built need not be
     /// among them.
     Graph(Vec<GraphNode>),

@@ -115,10 +115,19 @@ impl Builder {
         self.up = up;
     }
 
-    /// Builds at once: what its agent grants us, or what is configured or was found.
+    /// Builds at once, as configured or found.
+    pub(super) fn capacity(&self) -> u32 {
+        self.caps.as_ref().map_or(0, |caps| caps.slots.get())
+    }
+
+    /// Builds at once that we may have there: others may have claims, too.
     pub(super) fn slots(&self) -> u32 {
-        let own = self.caps.as_ref().map_or(0, |caps| caps.slots.get());
-        self.machine.claim.map_or(own, |claim| claim.get().min(own))
+        self.machine.grant.slots.map_or(self.capacity(), |granted| granted.min(self.capacity()))
+    }
+
+    /// Who wants nothing new to start here.
+    pub(super) fn closed_by(&self) -> Option<&String> {
+        self.drained.as_ref().or(self.machine.grant.closed.as_ref())
     }
 
     /// How fast it is for that system: what the user said, or what was measured, or what can be assumed.
@@ -134,7 +143,7 @@ impl Builder {
 
     /// Whether new attempts may be placed here, slots apart.
     pub(super) fn takes_builds(&self) -> bool {
-        self.health == Health::Healthy && !self.leaving && self.drained.is_none()
+        self.health == Health::Healthy && !self.leaving && self.closed_by().is_none()
     }
 
     pub(super) fn has_free_slot(&self) -> bool {

@@ -122,7 +122,7 @@ impl State {
             builder.turn(Health::Suspect, now);
             builder.ping = Ping::Due(next_ping);
         }
-        builder.be_there(!builder.leaving && builder.drained.is_none(), now);
+        builder.be_there(!builder.leaving && builder.closed_by().is_none(), now);
         if let Some(caps) = &builder.caps {
             self.journal.ready(name, caps, now);
         }
@@ -171,7 +171,7 @@ impl State {
     /// Down, leaving and drained builders are not there.
     pub(super) fn note_up(&mut self, name: &BuilderName, now: Time) {
         let Some(builder) = self.fleet.get_mut(name) else { return };
-        let unwanted = builder.leaving || builder.drained.is_some();
+        let unwanted = builder.leaving || builder.closed_by().is_some();
         let gone = unwanted || builder.health == Health::Down;
         let back = builder.is_watched() && !unwanted;
         let up = !gone && (builder.up || back);

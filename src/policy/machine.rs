@@ -7,7 +7,8 @@ use super::builds::Attempt;
 use super::event::Effect;
 use super::state::State;
 use crate::domain::{
-    AttemptOutcome, BuildId, BuildStatus, BuilderName, Load, Measurement, Observation, Slots, System, Time,
+    AttemptOutcome, BuildId, BuildStatus, BuilderName, Demand, Grant, Load, Measurement, Observation, System,
+    Time,
 };
 
 /// Speeds beyond these are no speeds.
@@ -31,8 +32,8 @@ pub(super) struct Machine {
     pub round_trip: Option<Duration>,
     /// What it said of its load, and when.
     pub load: Option<(Load, Time)>,
-    /// What its agent grants; none where it has none.
-    pub claim: Option<Slots>,
+    /// What its agent lets us do.
+    pub grant: Grant,
 }
 
 impl Machine {
@@ -104,13 +105,29 @@ impl State {
         if let Some(builder) = self.fleet.get_mut(name) {
             builder.machine.load = Some((load, now));
         }
+        self.seen(name, now);
     }
 
-    pub(super) fn claimed(&mut self, name: &BuilderName, claim: Option<Slots>) {
+    /// Slots that come and go with others' claims change no line: Nix is offered what the builder has.
+    pub(super) fn claimed(&mut self, name: &BuilderName, grant: Grant, now: Time) {
         let Some(builder) = self.fleet.get_mut(name) else { return };
-        if builder.machine.claim != claim {
-            builder.machine.claim = claim;
-            self.fleet_changed = true;
+        let reopened = builder.machine.grant.closed.is_some() != grant.closed.is_some();
+        builder.machine.grant = grant;
+        if reopened {
+            self.note_up(name, now);
+        }
+    }
+
+    /// What runs on a builder, and what could.
+    pub fn demand(&self, name: &BuilderName) -> Demand {
+        let Some(builder) = self.fleet.get(name) else { return Demand::default() };
+        let fitting = self.queue.groups.values().filter(|group| group.fits.contains(builder.bit));
+        let waiting: usize = fitting.flat_map(|group| group.order.values()).map(|builds| builds.len()).sum();
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+        Demand {
+            running: builder.busy,
+            wanted: builder.busy.saturating_add(waiting),
+            capacity: builder.capacity(),
         }
     }
 }

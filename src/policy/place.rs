@@ -190,7 +190,7 @@ pub(super) fn unfit(shape: &Shape, builder: &Builder, settings: &Settings) -> Op
 }
 
 fn unready(build: &Build, builder: &Builder, now: Time) -> Option<Reason> {
-    if let Some(by) = &builder.drained {
+    if let Some(by) = builder.closed_by() {
         return Some(Reason::Drained(by.clone()));
     }
     match builder.health {

@@ -238,7 +238,7 @@ pub(super) fn builder_row(name: &BuilderName, builder: &Builder, now: Time) -> B
         features: caps.map(|caps| caps.features.clone()).unwrap_or_default(),
         mandatory: caps.map_or_else(|| builder.spec.mandatory.clone(), |caps| caps.mandatory.clone()),
         labels: builder.spec.labels.clone(),
-        drained: builder.drained.clone(),
+        drained: builder.closed_by().cloned(),
         slots: builder.slots(),
         busy: builder.busy,
         speed_factor: caps.map_or_else(|| builder.spec.speed_factor.unwrap_or(1.0), |caps| caps.speed_factor),

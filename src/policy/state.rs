@@ -145,7 +145,7 @@ impl State {
             Event::Recalled(seen) => self.recalled(&seen),
             Event::Measured(builder, measurement) => self.measured(&builder, measurement),
             Event::Loaded(builder, load) => self.loaded(&builder, load, now),
-            Event::Claimed(builder, slots) => self.claimed(&builder, slots),
+            Event::Claimed(builder, grant) => self.claimed(&builder, grant, now),
             // The order does not look ahead yet.
             Event::Graph(_) => {}
             Event::Woke => {}

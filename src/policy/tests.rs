@@ -1,5 +1,6 @@
 //! The clauses of the policy, one test each, in a world whose time and builders are ours.
 
+mod claims;
 mod empty;
 mod failures;
 mod health;

@@ -95,7 +95,7 @@ pub(super) fn offer(shape: &Shape) -> String {
 }
 
 fn state(name: &BuilderName, builder: &Builder, now: Time) -> String {
-    if let Some(by) = &builder.drained {
+    if let Some(by) = builder.closed_by() {
         return format!("{name} is drained by {by}");
     }
     let why = builder.reason.as_deref().unwrap_or("no reason known");

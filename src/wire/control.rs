@@ -8,10 +8,9 @@
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
-};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 
+use super::lines::{LineError, clip, line, read_line};
 use crate::policy::{Explanation, Report, Snapshot};
 
 /// The version that this program speaks.
@@ -150,6 +149,16 @@ pub enum ControlError {
     /// The coordinator refused the request.
     #[error("the coordinator answered: {0}")]
     Refused(String),
+}
+
+impl From<LineError> for ControlError {
+    fn from(error: LineError) -> Self {
+        match error {
+            LineError::Io(error) => Self::Io(error),
+            LineError::Closed => Self::Closed,
+            LineError::TooLong(most) => Self::TooLong(most),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -301,37 +310,10 @@ pub async fn ask_status<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Result<
     }
 }
 
-/// One line without its end; none where the peer closed the connection between two lines.
-async fn read_line(
-    reader: &mut (impl AsyncBufRead + Unpin),
-    most: usize,
-) -> Result<Option<Vec<u8>>, ControlError> {
-    let mut line = Vec::new();
-    let mut bounded = AsyncReadExt::take(reader, most as u64);
-    bounded.read_until(b'\n', &mut line).await?;
-    match line.pop() {
-        None => Ok(None),
-        Some(b'\n') => Ok(Some(line)),
-        Some(_) if line.len() + 1 == most => Err(ControlError::TooLong(most)),
-        Some(_) => Err(ControlError::Closed),
-    }
-}
-
-fn line(message: &impl Serialize) -> Vec<u8> {
-    // Only a map with keys that are no texts could fail, and there is none.
-    let mut line = serde_json::to_vec(message).unwrap_or_default();
-    line.push(b'\n');
-    line
-}
-
-fn clip(line: &[u8]) -> String {
-    String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use tokio::io::duplex;
+    use tokio::io::{AsyncReadExt, duplex};
 
     use super::*;
     use crate::policy::snapshot::Totals;

@@ -28,6 +28,12 @@ pub struct Report {
     pub nix_daemon: Option<String>,
     /// The daemon's socket, where it is there and may be opened; absolute.
     pub socket: Option<String>,
+    /// Where the builder's agent listens; absolute.
+    pub agent: Option<String>,
+    /// Where muster is; absolute.
+    pub muster: Option<String>,
+    /// The same where the login's key is bound to `muster builder serve`.
+    pub serve: Option<String>,
     /// As `nix --version` says it, without the program's name.
     pub nix_version: Option<String>,
     /// Processors.
@@ -151,6 +157,9 @@ impl Report {
             "on-path" => self.on_path = path(),
             "nix-daemon" => self.nix_daemon = path(),
             "socket" => self.socket = path(),
+            "agent" => self.agent = path(),
+            "muster" => self.muster = path(),
+            "serve" => self.serve = path(),
             "nix-version" => self.nix_version = value.rsplit(' ').next().map(clip),
             "cores" => self.cores = value.parse().ok(),
             "memory" => self.memory = value.parse().ok(),
@@ -176,6 +185,16 @@ impl Report {
             "system-features" => self.features = Some(words.filter_map(|w| Feature::parse(w).ok()).collect()),
             "sandbox" => self.sandbox = Some(clip(value.trim())),
             _ => {}
+        }
+    }
+
+    /// The command that joins the builder's agent, where it has one.
+    pub fn agent_command(&self) -> Option<String> {
+        let agent = self.agent.as_ref()?;
+        match &self.serve {
+            // The key knows where the agent is, and takes no word more.
+            Some(muster) => Some(format!("'{muster}' builder session")),
+            None => Some(format!("'{}' builder session --socket '{agent}'", self.muster.as_ref()?)),
         }
     }
 

@@ -35,6 +35,13 @@ printf '\n%s begin\n' "$mark"
   socket=${NIX_DAEMON_SOCKET_PATH:-${NIX_STATE_DIR:-/nix/var/nix}/daemon-socket/socket}
   [ -S "$socket" ] && [ -w "$socket" ] && say socket "$socket"
 
+  for agent in "$MUSTER_AGENT_SOCKET" "$XDG_RUNTIME_DIR/muster-builder/agent.sock" \
+    "/tmp/muster-$(id -u)/muster-builder/agent.sock" /run/muster-builder/agent.sock /var/run/muster-builder/agent.sock; do
+    [ -S "$agent" ] && [ -w "$agent" ] && say agent "$agent" && break
+  done
+  say muster "$(command -v muster)"
+  say serve "$MUSTER_SERVE"
+
   group=$(printf '%s\n' "$config" | sed -n 's/^build-users-group *= *//p' | first)
   if [ "$os" = Darwin ]; then
     say cores "$(sysctl -n hw.logicalcpu)"

@@ -63,6 +63,7 @@ let
   conf = config: config.environment.etc."nix/nix.conf".source.text;
   sshd = config: config.services.openssh.extraConfig;
   daemon = config: config.systemd.units."nix-daemon.service".text;
+  muster = config: lib.getExe config.services.muster.package;
   keysOf =
     config: config.users.users.${config.services.muster.builder.user}.openssh.authorizedKeys.keys;
 in
@@ -72,11 +73,11 @@ in
     !((nixos { }).users.users ? remotebuild) && (nixos { }).nix.nrBuildUsers != 64
   );
 
-  "a key may run commands and forward the socket, and nothing else" = equal [
-    "restrict,port-forwarding ${key}"
+  "a key is bound to muster builder serve, and to nothing else" = equal [
+    "restrict,command=\"${muster plain} builder serve\" ${key}"
   ] (keysOf plain);
   "keys of files are bound one by one, and options that are there stay" = equal [
-    "restrict,port-forwarding ${key}"
+    "restrict,command=\"${muster chosen} builder serve\" ${key}"
     "from=\"10.0.0.0/8\" ${key}"
   ] (keysOf chosen);
   "what a key may do can be chosen" = equal [ key ] (

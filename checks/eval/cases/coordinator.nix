@@ -139,6 +139,7 @@ in
             ssh = "sshd";
             key = "/root/.ssh/remotebuild";
             port = 2222;
+            socket = "/run/other.sock";
           }
         ];
       } { };
@@ -158,6 +159,7 @@ in
           user = "remotebuild";
           key = config.services.muster.coordinator.keyPath "/root/.ssh/remotebuild";
           port = 2222;
+          socket = "/run/other.sock";
         };
       }
     ] config.services.muster.coordinator.settings.source;
@@ -288,6 +290,13 @@ in
   );
   "root needs nobody to hand it keys" = lacks "LoadCredential" (service direct);
   "direct attach is written" = contains "attach = \"direct\"\n" (text direct);
+
+  "a group may stop it" = contains "group = \"wheel\"\n" (
+    text (with' (one // { operators = "wheel"; }) { })
+  );
+  "a group that nobody made may not" = complains [ "operators" "users.groups.builders" ] (
+    with' (one // { operators = "builders"; }) { }
+  );
 
   "nothing that could build" = complains [ "services.muster.coordinator.builders" ] (with' { } { });
   "expect alone will do" = equal [ ] (

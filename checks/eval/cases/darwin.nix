@@ -49,6 +49,21 @@ let
   };
   daemon = asking.launchd.daemons.muster;
   conf = config: config.environment.etc."nix/nix.conf".source.text;
+  agentOf = config: config.launchd.daemons.muster-builder;
+  ephemeral = builder {
+    agent.ephemeral = true;
+    agent.releaseCommand = "shutdown -h now";
+  };
+  joined = darwin {
+    services.muster.builder = {
+      enable = true;
+      tailscale = {
+        enable = true;
+        authKeyFile = "/var/root/tailscale.key";
+        loginServer = "https://headscale.example.org";
+      };
+    };
+  };
 in
 lib.optionalAttrs hasDarwin {
   "no assertion of muster's fails" = equal [ ] (
@@ -76,8 +91,8 @@ lib.optionalAttrs hasDarwin {
   "nix-darwin makes the user and the group" = holds (
     lib.elem "remotebuild" plain.users.knownUsers && lib.elem "remotebuild" plain.users.knownGroups
   );
-  "its key may run commands and forward the socket" =
-    contains "restrict,port-forwarding ${key}"
+  "its key is bound to muster builder serve" =
+    contains "/bin/muster builder serve\" ${key}"
       plain.environment.etc."ssh/nix_authorized_keys.d/remotebuild".text;
   "sshd notices a coordinator that is gone" =
     contains "Match User remotebuild\n  ClientAliveInterval 15\n"
@@ -110,6 +125,68 @@ lib.optionalAttrs hasDarwin {
         (lib.head plain.nix.gc.interval).Weekday
         (lib.head plain.nix.gc.interval).Hour
       ];
+  "the agent runs as the builders' user, and ends for good when it is released" =
+    equal
+      [
+        "remotebuild"
+        false
+      ]
+      [
+        (agentOf plain).serviceConfig.UserName
+        (agentOf plain).serviceConfig.KeepAlive.SuccessfulExit
+      ];
+  "the agent's socket has a directory that the user owns" =
+    contains "-o 533 -g 533 /var/run/muster-builder" plain.launchd.daemons.muster-builder-directory.command;
+  "the agent listens there" = contains (lib.escapeShellArgs [
+    "builder"
+    "--socket"
+    "/var/run/muster-builder/agent.sock"
+  ]) (agentOf plain).command;
+  "root runs the release command once the agent has left its mark" =
+    equal
+      [
+        true
+        true
+        true
+      ]
+      [
+        (lib.hasInfix "'touch /var/run/muster-builder/released'" (agentOf ephemeral).command)
+        ephemeral.launchd.daemons.muster-builder-released.serviceConfig.KeepAlive.PathState."/var/run/muster-builder/released"
+        (lib.hasInfix "shutdown -h now" ephemeral.launchd.daemons.muster-builder-released.script)
+      ];
+
+  "a machine joins its tailnet" = contains (lib.escapeShellArgs [
+    "join"
+    "--role"
+    "builder"
+    "--tag"
+    "tag:nix-builder"
+    "--auth-key-file"
+    "/var/root/tailscale.key"
+    "--login-server"
+    "https://headscale.example.org"
+    "--ssh"
+    "--timeout"
+    "60s"
+    "--tailscale"
+  ]) joined.launchd.daemons.muster-join.command;
+  "it tries until it has, and no longer" =
+    equal false joined.launchd.daemons.muster-join.serviceConfig.KeepAlive.SuccessfulExit;
+  "tailscaled runs, and macOS's own ssh server is off" =
+    equal
+      [
+        true
+        false
+      ]
+      [
+        joined.services.tailscale.enable
+        joined.services.openssh.enable
+      ];
+  "nothing to join with" = complains [ "builder.tailscale.authKeyFile" ] (darwin {
+    services.muster.builder.enable = true;
+    services.muster.builder.tailscale.enable = true;
+  });
+
   "Rosetta's system is offered" = contains "extra-platforms = x86_64-darwin" (
     conf (builder {
       rosetta = true;
@@ -166,21 +243,50 @@ lib.optionalAttrs hasDarwin {
       authorizedKeys = [ key ];
     };
   });
-  "what only Linux has does not exist" = equal [ false false false false false false ] (
-    map
-      (
-        option:
-        (builtins.tryEval (builtins.deepSeq (builder option).users.users.remotebuild.uid true)).success
-      )
+  "what only Linux has does not exist" =
+    equal
       [
-        { kind = "system"; }
-        { kvm = true; }
-        { emulatedSystems = [ ]; }
-        { memoryMax = "90%"; }
-        { oomScoreAdjust = 500; }
-        { gc.dates = "weekly"; }
+        false
+        false
+        false
+        false
+        false
+        false
+        false
       ]
+      (
+        map
+          (
+            option:
+            (builtins.tryEval (builtins.deepSeq (builder option).users.users.remotebuild.uid true)).success
+          )
+          [
+            { kind = "system"; }
+            { kvm = true; }
+            { emulatedSystems = [ ]; }
+            { memoryMax = "90%"; }
+            { oomScoreAdjust = 500; }
+            { gc.dates = "weekly"; }
+            {
+              agent.idleTimeout = "1h";
+              agent.onIdle = "fail";
+            }
+          ]
+      );
+  "a group that may stop it does not exist" = refuses (
+    (coordinator (one // { operators = "admin"; }) { }).services.muster.coordinator.configText
   );
+  "an agent that nobody came to ends well, or launchd would start it again" =
+    contains
+      (lib.escapeShellArgs [
+        "--idle-timeout"
+        "1h"
+        "--on-idle"
+        "pass"
+      ])
+      (agentOf (builder {
+        agent.idleTimeout = "1h";
+      })).command;
   "a coordinator's user does not exist either" = refuses (
     (coordinator (one // { user = "muster"; }) { }).services.muster.coordinator.configText
   );

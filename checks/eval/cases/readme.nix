@@ -9,7 +9,7 @@ in
 {
   "no assertion fails" = equal [ ] (tools.messages b1 ++ tools.messages home);
   "b1 lets the key in" =
-    contains "restrict,port-forwarding ssh-ed25519 "
+    contains "/bin/muster builder serve\" ssh-ed25519 "
       b1.environment.etc."ssh/authorized_keys.d/remotebuild".source.text;
   "home knows b1" =
     contains "uri = \"ssh-ng://remotebuild@b1\"\n" home.services.muster.coordinator.configText;

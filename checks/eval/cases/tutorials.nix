@@ -132,7 +132,7 @@ in
   "004: group = remotebuild" = equal "remotebuild" user.group;
   "004: users.groups.remotebuild = {}" = holds (remotemachine.users.groups ? remotebuild);
   "004: authorizedKeys.keyFiles, bound to what a build needs" = equal [
-    "restrict,port-forwarding ${key}"
+    "restrict,command=\"${lib.getExe remotemachine.services.muster.package} builder serve\" ${key}"
   ] user.openssh.authorizedKeys.keys;
   "004: trusted-users has remotebuild, and still root" = holds (
     lib.all (name: lib.elem name remotemachine.nix.settings.trusted-users) [

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Mapping
 
 # What every scenario can run over, unless its nodes say otherwise.
-ACCESS = ("ssh", "stdio-only")
+ACCESS = ("ssh", "stdio-only", "serve")
 
 # How a key that is locked to one program is written, by access.
 FORCED = {
     "stdio-only": 'restrict,command="nix-daemon --stdio" ',
     "serve-only": 'restrict,command="nix-store --serve --write" ',
+    "serve": 'restrict,command="muster builder serve" ',
 }
 
 

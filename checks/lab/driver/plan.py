@@ -42,14 +42,26 @@ def available_versions() -> list[str]:
     return [(ROOTS / suite).resolve().name for suite in SUITES if (ROOTS / suite / "usr/bin/nix").exists()]
 
 
-def pairwise(scenarios: Sequence[str], versions: Sequence[str], access: str) -> list[Job]:
-    """One run of each. Any nine neighbours in the folder see all pairs of coordinator and builder between them."""
+def accesses(scenario: ModuleType) -> list[str]:
+    """What the coordinators' key may be on its builders; `not_over` says why some is left out."""
+    builders = [node for node in scenario.nodes.values() if node.get("role", "builder") == "builder"]
+    if all("access" in node for node in builders):
+        return [ACCESS[0]]
+    return [access for access in ACCESS if access not in getattr(scenario, "not_over", {})]
+
+
+def pairwise(scenarios: Sequence[str], versions: Sequence[str], access: str | None) -> list[Job]:
+    """One run of each. Any nine neighbours in the folder see all pairs of coordinator and builder between them, and unless it
+    is said what the key may be, every third run has a key that is bound to muster."""
     count, numbers = len(versions), {name: number for number, name in enumerate(all_scenarios())}
     jobs = []
     for name in scenarios:
-        number = numbers[name]
+        number, scenario = numbers[name], load(name)
+        if len(scenarios) > 1 and getattr(scenario, "matrix_only", False):
+            continue
         builder = versions[(number + number // count) % count]
-        jobs.append(Job(name, Versions(versions[number % count], builder, access)))
+        bound = number % 3 == 2 and "serve" in accesses(scenario)
+        jobs.append(Job(name, Versions(versions[number % count], builder, access or ("serve" if bound else ACCESS[0]))))
     return jobs
 
 
@@ -59,6 +71,6 @@ def matrix(scenarios: Sequence[str], versions: Sequence[str]) -> list[Job]:
     for name in scenarios:
         builders = [node for node in load(name).nodes.values() if node.get("role", "builder") == "builder"]
         builder_versions = versions if any("nix" not in node for node in builders) else versions[:1]
-        accesses = ACCESS if any("access" not in node for node in builders) else ACCESS[:1]
-        jobs += [Job(name, Versions(c, b, a)) for c in versions for b in builder_versions for a in accesses]
+        over = accesses(load(name))
+        jobs += [Job(name, Versions(c, b, a)) for c in versions for b in builder_versions for a in over]
     return jobs

@@ -6,7 +6,6 @@ certificate of a private CA, a relay (DERP) of its own, and nothing that would l
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
@@ -17,44 +16,9 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 PROGRAMS = REPOSITORY / "target/tailnet"
 PORT = 8443
 
-# Who may what, unless the scenario says otherwise. `ci` is the user that owns all tags.
-POLICY: Mapping[str, Any] = {
-    "tagOwners": {tag: ["ci@"] for tag in ("tag:ci", "tag:nix-builder", "tag:other")},
-    "acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}],
-    "ssh": [{"action": "accept", "src": ["tag:ci"], "dst": ["tag:nix-builder"], "users": ["root"]}],
-}
-
-HEADSCALE = """\
-server_url: https://{address}:{port}
-listen_addr: {address}:{port}
-metrics_listen_addr: ""
-grpc_listen_addr: 127.0.0.1:50443
-unix_socket: /run/headscale.sock
-tls_cert_path: /etc/headscale/cert.pem
-tls_key_path: /etc/headscale/key.pem
-noise: {{ private_key_path: /var/lib/headscale/noise.key }}
-prefixes: {{ v4: 100.64.0.0/10, v6: "fd7a:115c:a1e0::/48", allocation: sequential }}
-derp:
-  server:
-    enabled: true
-    region_id: 999
-    region_code: lab
-    region_name: lab
-    stun_listen_addr: 0.0.0.0:3478
-    private_key_path: /var/lib/headscale/derp.key
-    ipv4: {address}
-    automatically_add_embedded_derp_region: true
-  urls: []
-  paths: []
-  auto_update_enabled: false
-disable_check_updates: true
-logtail: {{ enabled: false }}
-database: {{ type: sqlite, sqlite: {{ path: /var/lib/headscale/db.sqlite }} }}
-dns: {{ magic_dns: true, base_domain: t.test, override_local_dns: false, nameservers: {{ global: [] }} }}
-policy: {{ mode: file, path: /etc/headscale/policy.json }}
-node: {{ ephemeral: {{ inactivity_timeout: 30m }} }}
-log: {{ level: info }}
-"""
+# Its configuration, and who may what unless the scenario says otherwise: `ci` is the user that owns all tags. checks/vm has the same.
+HEADSCALE = Path(__file__).with_name("headscale.yaml")
+POLICY = Path(__file__).with_name("policy.json")
 
 
 def lacking(nodes: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -82,8 +46,8 @@ def make_certificates(nodes: Sequence[Node], keys: Path) -> None:
 def files(node: Node, everybody: Sequence[Node], keys: Path) -> Iterator[tuple[str, str]]:
     control = next((other for other in everybody if other.is_control), None)
     if node.is_control:
-        yield "/etc/headscale/config.yaml", HEADSCALE.format(address=node.address, port=PORT)
-        yield "/etc/headscale/policy.json", json.dumps(POLICY)
+        yield "/etc/headscale/config.yaml", HEADSCALE.read_text().replace("ADDRESS", node.address).replace("PORT", str(PORT))
+        yield "/etc/headscale/policy.json", POLICY.read_text()
         yield "/etc/headscale/cert.pem", (keys / "tailnet.pem").read_text()
         yield "/etc/headscale/key.pem", (keys / "tailnet.key").read_text()
         yield "/var/lib/headscale/.made", ""

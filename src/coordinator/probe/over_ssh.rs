@@ -38,7 +38,7 @@ pub(super) async fn capabilities(
     if purpose.needs_trust() {
         trusted(daemon.trust(), &report, host.uri())?;
     }
-    learn(reach, host, purpose.attach, &report).await;
+    learn(reach, host, purpose.attach, (&report, looked.is_ok())).await;
     if !report.noise.is_empty() {
         let (builder, noise) = (reach.name(), &report.noise);
         tracing::warn!(%builder, "its login prints {noise:?}; harmless only as long as its daemon's socket can be reached");
@@ -86,7 +86,13 @@ async fn daemon(
         return Ok(daemon);
     }
     let chosen = !host.uri().remote_program.is_empty() || host.uri().remote_store.is_some();
-    if let Some(path) = report.socket.as_ref().filter(|_| !chosen)
+    if let Some(program) = report.serve.as_ref().filter(|_| !chosen && report.socket.is_some()) {
+        host.use_pump(program);
+        if let Ok(Ok(daemon)) = timeout(limit / 3, pool.checkout()).await {
+            return Ok(daemon);
+        }
+    }
+    if let Some(path) = report.socket.as_ref().filter(|_| !chosen && report.serve.is_none())
         && host.can_stream().await
     {
         host.use_socket(path);
@@ -103,13 +109,20 @@ async fn daemon(
 }
 
 /// What a line of its own needs, where stock Nix reaches it by itself.
-async fn learn(reach: &Reach, host: &Host, attach: Attach, report: &Report) {
-    let mut learned = Learned::default();
+async fn learn(reach: &Reach, host: &Host, attach: Attach, (report, has_shell): (&Report, bool)) {
+    let mut learned = Learned { has_shell, agent: report.agent_command(), ..Learned::default() };
     if attach == Attach::Direct {
         learned.host_key = host.host_key().await;
         learned.program = report.nix_daemon.clone().filter(|_| report.on_path.is_none());
     }
     reach.learn(learned);
+}
+
+/// Whether an agent has been started since the probe.
+pub(in crate::coordinator) async fn look_for_agent(reach: &Reach, host: &Host) {
+    if let Ok(Ok(report)) = look(host).await {
+        reach.learn(Learned { agent: report.agent_command(), ..reach.learned() });
+    }
 }
 
 /// Why nobody answers as a daemon. A machine for the older protocol is stock Nix's.

@@ -8,6 +8,7 @@ mod local_api;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
@@ -16,7 +17,7 @@ use super::{Rank, Report};
 use crate::config::{Builder, BuilderUri, SshScheme, SshUri, Tailnet};
 use crate::domain::{BuilderName, BuilderSpec, SshServer, TailnetPath};
 use crate::edge::clock;
-use crate::wire::tailscale::{Absence, Choice, Found, choose};
+use crate::wire::tailscale::{Absence, Choice, Found, Whois, choose};
 use local_api::{Bus, LocalApi, Trouble};
 
 /// News come in bursts.
@@ -57,6 +58,11 @@ where
             }
         }
     }
+}
+
+/// Whom an address of the tailnet belongs to.
+pub(super) async fn whois(address: IpAddr) -> Result<Whois, String> {
+    LocalApi::find(None).whois(address).await.map_err(|trouble| trouble.to_string())
 }
 
 struct Watcher<'a, Tell> {

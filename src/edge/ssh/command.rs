@@ -87,6 +87,11 @@ pub fn daemon(program: &[String], store: Option<&str>) -> String {
     words.join(" ")
 }
 
+/// What the login shell is given to start a part of `muster builder`.
+pub fn muster(program: &str, part: &str) -> String {
+    format!("{} builder {part}", shell_quoted(program))
+}
+
 fn seconds(duration: Duration) -> u64 {
     duration.as_secs_f64().ceil().max(1.0) as u64
 }

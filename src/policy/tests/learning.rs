@@ -41,18 +41,3 @@ fn what_failed_was_lost_or_was_substituted_teaches_nothing() {
         assert_eq!(build_once(&mut world, 1, outcome), []);
     }
 }
-
-#[test]
-fn no_more_builds_run_on_a_builder_than_its_agent_grants() {
-    let mut world = World::new();
-    world.add("b1", caps(4));
-    world.tell(Event::Claimed(name("b1"), Slots::new(2)));
-    (0..6).for_each(|number| {
-        world.ask(number);
-    });
-    assert_eq!(world.started().len(), 2);
-    world.tell(Event::Claimed(name("b1"), Slots::new(9)));
-    assert_eq!(world.started().len(), 2, "never more than its own slots");
-    world.tell(Event::Claimed(name("b1"), None));
-    assert_eq!(world.started().len(), 0);
-}

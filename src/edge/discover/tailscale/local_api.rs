@@ -1,6 +1,7 @@
 //! tailscaled's LocalAPI: by its socket, or by the `tailscale` command where the socket is not for us to use.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::edge::files;
-use crate::wire::tailscale::{BUS, BadStatus, Head, MOST_STATUS, STATUS, Status, get};
+use crate::wire::tailscale::{BUS, BadStatus, Head, MOST_STATUS, STATUS, Status, Whois, get, whois};
 
 /// Linux's, and that of an open-source tailscaled on macOS.
 const SOCKETS: [&str; 2] = ["/var/run/tailscale/tailscaled.sock", "/var/run/tailscaled.socket"];
@@ -47,7 +48,9 @@ pub(super) enum Trouble {
         SOCKETS.join(", ")
     )]
     Nothing,
-    #[error("`{command} status --json`: {said}")]
+    #[error("tailscaled: {0}")]
+    Whois(String),
+    #[error("`{command}`: {said}")]
     Command { command: String, said: String },
 }
 
@@ -77,11 +80,23 @@ impl LocalApi {
     pub(super) async fn status(&self) -> Result<Status, Trouble> {
         let text = timeout(ANSWER, async {
             match self {
-                Self::Socket(socket) => ask(socket).await,
-                Self::Command => run(&COMMANDS).await,
+                Self::Socket(socket) => ask(socket, STATUS).await,
+                Self::Command => run(&COMMANDS, &["status", "--json"]).await,
             }
         });
         Ok(Status::parse(&text.await.map_err(|_| Trouble::Slow)??)?)
+    }
+
+    /// Whom an address of the tailnet belongs to.
+    pub(super) async fn whois(&self, address: IpAddr) -> Result<Whois, Trouble> {
+        let address = address.to_string();
+        let text = timeout(ANSWER, async {
+            match self {
+                Self::Socket(socket) => ask(socket, &whois_path(&address)).await,
+                Self::Command => run(&COMMANDS, &["whois", "--json", &address]).await,
+            }
+        });
+        whois(&text.await.map_err(|_| Trouble::Slow)??).map_err(Trouble::Whois)
     }
 
     /// The bus; one that never says anything, where there is none.
@@ -115,8 +130,18 @@ impl Bus {
     }
 }
 
-async fn ask(socket: &Path) -> Result<Vec<u8>, Trouble> {
-    let (stream, mut text) = open(socket, STATUS).await?;
+/// The port is asked for, and means nothing here.
+fn whois_path(address: &str) -> String {
+    let host = if address.contains(':') {
+        format!("%5B{}%5D", address.replace(':', "%3A"))
+    } else {
+        address.to_owned()
+    };
+    format!("/localapi/v0/whois?addr={host}%3A1")
+}
+
+async fn ask(socket: &Path, path: &str) -> Result<Vec<u8>, Trouble> {
+    let (stream, mut text) = open(socket, path).await?;
     let failed = |why| Trouble::Socket { socket: socket.to_owned(), why };
     stream.take(MOST_STATUS as u64 + 1).read_to_end(&mut text).await.map_err(failed)?;
     if text.len() > MOST_STATUS { Err(Trouble::Long) } else { Ok(text) }
@@ -146,14 +171,10 @@ async fn open(socket: &Path, path: &str) -> Result<(UnixStream, Vec<u8>), Troubl
 }
 
 /// The same from the command. It prints to a pipe that we bound, and dies with us.
-async fn run(commands: &[&str]) -> Result<Vec<u8>, Trouble> {
+async fn run(commands: &[&str], words: &[&str]) -> Result<Vec<u8>, Trouble> {
     for &command in commands {
         let mut tailscale = Command::new(command);
-        tailscale
-            .args(["status", "--json"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        tailscale.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let failed = |why: io::Error| Trouble::Command { command: command.to_owned(), said: why.to_string() };
         let mut child = match tailscale.kill_on_drop(true).spawn() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -195,8 +216,15 @@ mod tests {
         let program = dir.path().join("tailscale");
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("room");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
-        let text = run(&["/nonexistent/tailscale", program.to_str().expect("text")]).await;
+        let text =
+            run(&["/nonexistent/tailscale", program.to_str().expect("text")], &["status", "--json"]).await;
         text.map(|text| String::from_utf8_lossy(&text).into_owned()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_address_is_asked_for_with_a_port_whatever_its_family() {
+        assert_eq!(whois_path("100.64.0.3"), "/localapi/v0/whois?addr=100.64.0.3%3A1");
+        assert_eq!(whois_path("fd7a::1"), "/localapi/v0/whois?addr=%5Bfd7a%3A%3A1%5D%3A1");
     }
 
     #[tokio::test]
@@ -204,7 +232,7 @@ mod tests {
         assert_eq!(answer("echo \"$@\"").await, Ok("status --json\n".to_owned()));
         let error = answer("echo 'failed to connect' >&2; exit 1").await.expect_err("it failed");
         assert!(error.contains("exit status: 1: failed to connect"), "{error}");
-        let nothing = run(&["/nonexistent/tailscale"]).await.expect_err("no command").to_string();
+        let nothing = run(&["/nonexistent/tailscale"], &[]).await.expect_err("no command").to_string();
         assert!(nothing.contains("install Tailscale"), "{nothing}");
     }
 }

@@ -7,16 +7,16 @@ use std::time::Duration;
 use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::World;
-use crate::edge::users;
+use super::users;
 
 /// After a failed accept (no descriptor is left, say), to let others go on.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How many connections a listener holds at once. Root's and our own are not counted: nobody can shut these out.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub struct Bounds {
     /// Of one user.
     pub each: usize,
     /// Of all users: one person may have many ids (user namespaces).
@@ -24,10 +24,10 @@ pub(super) struct Bounds {
 }
 
 /// Serves each connection in a task of its own, until `shutdown` ends them all.
-pub(super) async fn accept<Session>(
+pub async fn accept<Session>(
     listener: &UnixListener,
     bounds: Bounds,
-    world: &World,
+    tracker: &TaskTracker,
     shutdown: &CancellationToken,
     serve: impl Fn(UnixStream, UCred) -> Session,
 ) where
@@ -43,7 +43,7 @@ pub(super) async fn accept<Session>(
             Ok((peer, stream)) => {
                 let Some(place) = crowd.enter(peer.uid()) else { continue };
                 let (session, shutdown) = (Box::pin(serve(stream, peer)), shutdown.clone());
-                world.tracker.spawn(async move {
+                tracker.spawn(async move {
                     shutdown.run_until_cancelled(session).await;
                     drop(place);
                 });

@@ -1,0 +1,158 @@
+//! One connection to the agent.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{News, Settings, UNHEARD, may_order};
+use crate::edge::{discover, users};
+use crate::policy::claims::SessionId;
+use crate::wire::agent::{self, AgentError, Ask, Receiver, Sender, Tell};
+
+/// For the first words.
+const HELLO: Duration = Duration::from_secs(5);
+
+/// Serves it until it ends, or `done` and everything is said.
+pub(super) async fn serve(
+    stream: UnixStream,
+    uid: u32,
+    id: SessionId,
+    settings: Arc<Settings>,
+    news: mpsc::Sender<News>,
+    done: CancellationToken,
+) {
+    let (peer, hears, says) = match timeout(HELLO, agent::open(stream)).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => return tracing::warn!(uid, %error, "a peer does not keep to the protocol"),
+        Err(_) => return tracing::debug!(uid, "a peer said nothing"),
+    };
+    let (tell, told) = mpsc::channel(UNHEARD);
+    if news.send(News::Opened(id, tell.clone())).await.is_err() {
+        return;
+    }
+    let caller = Caller { uid, from: peer.from, id, settings, news, tell };
+    tokio::select! {
+        ended = caller.listen(hears) => match ended {
+            Ok(()) | Err(AgentError::Line(_)) => {}
+            Err(error) => tracing::warn!(uid, %error, "a session does not keep to the protocol"),
+        },
+        () = speak(says, told, done) => {}
+    }
+    let _ = caller.news.send(News::Closed(id)).await;
+}
+
+/// Says what there is to say; when all is `done`, what is left of it, and no more.
+async fn speak(mut says: Sender<UnixStream>, mut told: mpsc::Receiver<Tell>, done: CancellationToken) {
+    loop {
+        let tell = tokio::select! {
+            biased;
+            tell = told.recv() => tell,
+            () = done.cancelled() => None,
+        };
+        match tell {
+            Some(tell) if says.tell(&tell).await.is_ok() => {}
+            _ => return,
+        }
+    }
+}
+
+struct Caller {
+    uid: u32,
+    from: Option<IpAddr>,
+    id: SessionId,
+    settings: Arc<Settings>,
+    news: mpsc::Sender<News>,
+    tell: mpsc::Sender<Tell>,
+}
+
+impl Caller {
+    async fn listen(&self, mut hears: Receiver<UnixStream>) -> Result<(), AgentError> {
+        let mut may_claim = None;
+        while let Some(ask) = hears.ask().await? {
+            let allowed = match &ask {
+                Ask::Status => Ok(()),
+                Ask::Drain | Ask::Undrain | Ask::Release => self.may_order(),
+                Ask::Claim { .. } | Ask::GiveBack => match &may_claim {
+                    Some(known) => Result::clone(known),
+                    None => may_claim.insert(self.may_claim().await).clone(),
+                },
+            };
+            match allowed {
+                Ok(()) => {
+                    let by = users::name_of(self.uid);
+                    if self.news.send(News::Asked(self.id, ask, by)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                Err(why) => {
+                    tracing::warn!(uid = self.uid, why, "refused");
+                    let _ = self.tell.send(Tell::Refused { why }).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn may_order(&self) -> Result<(), String> {
+        if may_order(self.uid) {
+            return Ok(());
+        }
+        Err(format!("{} may not order anything here; root may", users::name_of(self.uid)))
+    }
+
+    /// By the login, and over a tailnet by its tags as well.
+    async fn may_claim(&self) -> Result<(), String> {
+        if !may_order(self.uid) && !self.settings.users.contains(&self.uid) {
+            let name = users::name_of(self.uid);
+            return Err(format!(
+                "{name} may not claim this builder: its agent wants --allow-user {name} for that"
+            ));
+        }
+        let (tags, Some(from)) = (&self.settings.tags, self.from) else { return Ok(()) };
+        if tags.is_empty() {
+            return Ok(());
+        }
+        let whois = discover::whois(from).await;
+        judge(tags, from, whois.map(|whois| (whois.node, whois.tags)))
+    }
+}
+
+fn judge(
+    wanted: &BTreeSet<String>,
+    from: IpAddr,
+    whois: Result<(String, BTreeSet<String>), String>,
+) -> Result<(), String> {
+    let list = wanted.iter().map(String::as_str).collect::<Vec<_>>().join(" or ");
+    match whois {
+        Ok((_, tags)) if !tags.is_disjoint(wanted) => Ok(()),
+        Ok((node, _)) => {
+            Err(format!("{node} ({from}) may not claim this builder: it has not the tag {list}"))
+        }
+        Err(why) => Err(format!(
+            "{from} may not claim this builder: whether it has the tag {list}, nobody knows: {why}"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn over_a_tailnet_one_of_the_tags_is_needed() {
+        let set = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect::<BTreeSet<_>>();
+        let from = "100.64.0.9".parse().expect("an address");
+        let check = |has: &[&str]| judge(&set(&["tag:a", "tag:b"]), from, Ok(("desk".to_owned(), set(has))));
+        assert_eq!(check(&["tag:x", "tag:b"]), Ok(()));
+        let said = check(&["tag:x"]).expect_err("another tag");
+        assert_eq!(said, "desk (100.64.0.9) may not claim this builder: it has not the tag tag:a or tag:b");
+        let said = judge(&set(&["tag:a"]), from, Err("no tailscaled".to_owned())).expect_err("nobody knows");
+        assert!(said.ends_with("nobody knows: no tailscaled"), "{said}");
+    }
+}
