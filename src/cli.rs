@@ -4,6 +4,7 @@
 //! read before anything else, so that no other option can ever get in their way.
 
 pub mod builder;
+mod history;
 mod report;
 
 use std::ffi::{OsStr, OsString};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use builder::BuilderArgs;
+pub use history::HistoryArgs;
 pub use report::{MatrixArgs, ReportArgs};
 
 /// Turns any machines you can reach into one Nix build cluster.
@@ -98,6 +100,8 @@ pub enum Command {
     Use(UseArgs),
     /// Ask builders what they can do, without a coordinator.
     Probe(ProbeArgs),
+    /// Show what builds taught: how long each package takes, and where it was built.
+    History(HistoryArgs),
     /// Find what is wrong between Nix and its builders, and say how to mend it.
     Doctor(DoctorArgs),
     /// Make an ssh key for the builders, and say where its lines belong.

@@ -25,6 +25,7 @@ use crate::domain::{BuilderSpec, NodeFilter, Route, SshServer, StoreDir, WhenEmp
 
 pub use crate::domain::Expect;
 
+pub use places::SYSTEM_STATE;
 pub use uri::{BadBuilderUri, BadLocalStore, BuilderUri, LocalStore, SshScheme, SshUri};
 
 /// What `connect` needs to know lies beside the endpoint's socket, in a file of this name.
