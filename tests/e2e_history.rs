@@ -30,12 +30,12 @@ fn build(stage: &Stage, name: &str, builds_then: u64) {
 #[test]
 fn what_builds_taught_is_there_after_a_kill_and_is_shown_while_the_coordinator_writes() {
     let Some(mut stage) = Stage::of(1, 1) else { return };
-    build(&stage, "taught-1.0", 1);
+    build(&stage, "taught-1", 1);
     stage.kill_coordinator();
     let table = said(stage.muster(&["history"]));
     assert!(table.contains("taught") && table.contains("b1 (1, "), "{table}");
     stage.start_coordinator();
-    build(&stage, "taught-2.0", 2);
+    build(&stage, "taught-2", 2);
     assert!(!said(stage.muster(&["history", "other"])).contains("taught"));
 }
 
