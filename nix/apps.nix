@@ -20,6 +20,7 @@ in
 {
   default = app "muster, with the words that follow" (lib.getExe muster);
   coordinator = app "Run the coordinator" (started "coordinator");
+  builder = app "Run the agent of a builder" (started "builder");
   demo = app "Build on three embedded builders, and kill one of them" (
     pkgs.writeShellScript "muster-demo" ''
       export PATH=${lib.makeBinPath demoPath}:$PATH

@@ -46,7 +46,11 @@ in
     // {
       cargoArtifacts = craneLib.buildDepsOnly dist;
       nativeBuildInputs = [ pkgs.installShellFiles ];
-      postInstall = lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
+      # The name by which GitHub workflows end their cluster.
+      postInstall = ''
+        ln -s muster $out/bin/stop-nix-builders
+      ''
+      + lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
         for shell in bash fish zsh; do $out/bin/muster completions $shell >muster.$shell; done
         installShellCompletion muster.{bash,fish,zsh}
       '';

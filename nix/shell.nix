@@ -9,9 +9,11 @@ pkgs.mkShell {
     pkgs.clippy
     pkgs.deadnix
     pkgs.gnumake
+    pkgs.go
     pkgs.nix
     pkgs.nixfmt
     pkgs.openssh
+    pkgs.openssl
     pkgs.rustc
     pkgs.rustfmt
     pkgs.shellcheck

@@ -3,8 +3,10 @@
 //! Stock Nix starts a line's program as `muster --stdio --store LINE`, or as `muster --stdio` alone. These words are
 //! read before anything else, so that no other option can ever get in their way.
 
+mod action;
 pub mod builder;
 mod history;
+mod join;
 mod report;
 
 use std::ffi::{OsStr, OsString};
@@ -13,8 +15,10 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub use action::{ActionArgs, ActionStep};
 use builder::BuilderArgs;
 pub use history::HistoryArgs;
+pub use join::{JoinArgs, LeaveArgs, Role, TailscalePlaces};
 pub use report::{MatrixArgs, ReportArgs};
 
 /// Turns any machines you can reach into one Nix build cluster.
@@ -104,6 +108,10 @@ pub enum Command {
     History(HistoryArgs),
     /// Find what is wrong between Nix and its builders, and say how to mend it.
     Doctor(DoctorArgs),
+    /// Bring this machine into a tailnet, as a builder or a coordinator.
+    Join(JoinArgs),
+    /// Take this machine out of its tailnet.
+    Leave(LeaveArgs),
     /// Make an ssh key for the builders, and say where its lines belong.
     Key(KeyArgs),
     /// Check the configuration and print what it means.
@@ -115,6 +123,9 @@ pub enum Command {
     /// Join Nix and the coordinator; stock Nix starts this itself.
     #[command(hide = true)]
     Connect(ConnectArgs),
+    /// Do one step of the GitHub Action.
+    #[command(hide = true)]
+    Action(ActionArgs),
     /// Run one part by itself, to be measured.
     #[command(hide = true)]
     Bench(BenchArgs),
@@ -256,7 +267,7 @@ pub struct WhyArgs {
 #[derive(Debug, Clone, PartialEq, Args)]
 #[command(after_long_help = "\
 Examples:
-  muster drain b1 b2      before they are updated, say; it holds until undrain, or a restart of the coordinator
+  muster drain b1 b2      before they are updated, say; it holds until undrain, over restarts too
   muster undrain b1 b2
 
 Root, the coordinator's own user and the group `control.group` of the configuration may do so.")]

@@ -1,5 +1,6 @@
 //! One module per subcommand, and what their failures mean to the caller's shell.
 
+mod action;
 mod bench;
 mod builder;
 mod check_config;
@@ -9,6 +10,7 @@ mod coordinator;
 mod demo;
 mod doctor;
 mod history;
+mod join;
 mod key;
 mod orders;
 mod probe;
@@ -91,11 +93,14 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::History(args) => history::run(&args, environment),
         Command::Probe(args) => probe::run(&args, environment),
         Command::Doctor(args) => doctor::run(&args, environment),
+        Command::Join(args) => join::join(&args, environment),
+        Command::Leave(args) => join::leave(&args),
         Command::Key(args) => key::run(&args, environment),
         Command::CheckConfig(args) => check_config::run(args, environment),
         Command::Demo(args) => demo::run(&args, environment),
         Command::Completions(args) => completions::run(&args),
         Command::Connect(args) => connect::run(&args, environment),
+        Command::Action(args) => action::run(&args, environment),
         Command::Bench(args) => bench::run(&args),
     }
 }

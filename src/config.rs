@@ -6,6 +6,7 @@
 
 mod builder;
 mod document;
+mod join;
 mod load;
 mod places;
 mod source;
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub use crate::cli::Attach;
 use crate::cli::Settings;
 use crate::domain::{BuilderSpec, NodeFilter, Route, SshServer, StoreDir, WhenEmpty};
+pub use join::{join, minting};
 
 pub use crate::domain::Expect;
 

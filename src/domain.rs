@@ -9,6 +9,7 @@ pub mod derivation;
 pub mod estimate;
 pub mod hash;
 pub mod host_key;
+pub mod join;
 pub mod measured;
 pub mod offer;
 pub mod path_info;

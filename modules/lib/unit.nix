@@ -69,7 +69,7 @@ in
     }
     // hardening
     // {
-      IPAddressDeny = "any";
+      PrivateNetwork = true;
       RestrictAddressFamilies = [ "AF_UNIX" ];
     };
 

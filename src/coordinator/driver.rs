@@ -81,6 +81,7 @@ pub async fn run(
     let mut driver = Driver::new(Arc::clone(&world));
     driver.learner = Some(Learner::start(&world));
     write_notice(&world.config(), &driver.notice())?;
+    driver.recall_drains()?;
     driver.announce(&shutdown);
     driver.begin_to_write()?;
     driver.discover(&shutdown)?;

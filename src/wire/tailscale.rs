@@ -6,6 +6,7 @@
 //! the rest goes on.
 
 mod choose;
+pub mod cli;
 mod http;
 mod loose;
 mod whois;
