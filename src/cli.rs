@@ -8,6 +8,7 @@ pub mod builder;
 mod history;
 mod join;
 mod report;
+mod wait;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use builder::BuilderArgs;
 pub use history::HistoryArgs;
 pub use join::{JoinArgs, LeaveArgs, Role, TailscalePlaces};
 pub use report::{MatrixArgs, ReportArgs};
+pub use wait::{Gathering, WaitArgs};
 
 /// Turns any machines you can reach into one Nix build cluster.
 ///
@@ -90,6 +92,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Plan the jobs of a cluster out of GitHub's runners.
     Matrix(MatrixArgs),
+    /// Wait until builders are ready.
+    Wait(WaitArgs),
     /// Explain where a build runs or why it waits, or what a builder does.
     Why(WhyArgs),
     /// Keep new builds away from builders; what runs there may finish.
@@ -197,6 +201,9 @@ pub struct CoordinatorArgs {
     /// With --attach direct: probe the builders, write their lines, print them and exit.
     #[arg(long, requires = "attach")]
     pub once: bool,
+    /// What it waits for then.
+    #[command(flatten)]
+    pub gathering: Gathering,
 }
 
 /// `muster setup`

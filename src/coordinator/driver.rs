@@ -24,7 +24,7 @@ use super::reach::Reach;
 use super::roster::Roster;
 use super::{News, World, control, endpoint, own_link, probe, sources, transport};
 use crate::config::{Builder, Config, NOTICE};
-use crate::domain::{AttemptId, BuilderName, RequestId, TailnetPath, Time, WhenEmpty};
+use crate::domain::{AttemptId, BuilderName, RequestId, Sight, Time, WhenEmpty};
 use crate::edge::discover::Rank;
 use crate::edge::discover::machines::{self, Look};
 use crate::edge::pool::Pool;
@@ -143,12 +143,12 @@ pub(super) struct Stopping {
 pub(super) struct Driver {
     pub(super) world: Arc<World>,
     pub(super) state: State,
-    started: Instant,
+    pub(super) started: Instant,
     /// Keeps what builds teach.
     learner: Option<Learner>,
     /// When the report was last written down.
     pub(super) reported_at: Time,
-    wake_at: Option<Time>,
+    pub(super) wake_at: Option<Time>,
     pub(super) roster: Roster,
     pub(super) reaches: HashMap<BuilderName, Arc<Reach>>,
     /// Builders that leave; their names are free once the policy has let them go.
@@ -159,8 +159,8 @@ pub(super) struct Driver {
     pub(super) reporting: BTreeSet<Rank>,
     /// Sources that have not told anything yet.
     pub(super) awaited: BTreeSet<Rank>,
-    /// How packets get to the builders of each source that knows.
-    pub(super) paths: BTreeMap<Rank, BTreeMap<BuilderName, TailnetPath>>,
+    /// What tailnets tell beside how their builders are reached.
+    pub(super) sights: BTreeMap<Rank, Sight>,
     /// What Nix's own files say.
     pub(super) look: Look,
     /// Whether Nix has read our machines file before.
@@ -189,7 +189,7 @@ impl Driver {
             sources: CancellationToken::new(),
             reporting: BTreeSet::new(),
             awaited: BTreeSet::new(),
-            paths: BTreeMap::new(),
+            sights: BTreeMap::new(),
             look,
             undone: false,
             last_trouble: None,
