@@ -5,6 +5,7 @@
 
 mod action;
 pub mod builder;
+mod history;
 mod join;
 mod report;
 mod wait;
@@ -17,6 +18,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use action::{ActionArgs, ActionStep};
 use builder::BuilderArgs;
+pub use history::HistoryArgs;
 pub use join::{JoinArgs, LeaveArgs, Role, TailscalePlaces};
 pub use report::{MatrixArgs, ReportArgs};
 pub use wait::{Gathering, WaitArgs};
@@ -106,6 +108,8 @@ pub enum Command {
     Use(UseArgs),
     /// Ask builders what they can do, without a coordinator.
     Probe(ProbeArgs),
+    /// Show what builds taught: how long each package takes, and where it was built.
+    History(HistoryArgs),
     /// Find what is wrong between Nix and its builders, and say how to mend it.
     Doctor(DoctorArgs),
     /// Bring this machine into a tailnet, as a builder or a coordinator.

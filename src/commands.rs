@@ -9,6 +9,7 @@ mod connect;
 mod coordinator;
 mod demo;
 mod doctor;
+mod history;
 mod join;
 mod key;
 mod orders;
@@ -91,6 +92,7 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Cancel(args) => orders::cancel(args, environment),
         Command::Stop(args) => orders::stop(&args, environment),
         Command::Use(args) => use_label::run(&args, environment),
+        Command::History(args) => history::run(&args, environment),
         Command::Probe(args) => probe::run(&args, environment),
         Command::Doctor(args) => doctor::run(&args, environment),
         Command::Join(args) => join::join(&args, environment),

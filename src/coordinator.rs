@@ -20,6 +20,7 @@ mod fixtures;
 mod install;
 mod job;
 mod kept;
+mod learning;
 mod limits;
 mod lines;
 pub(crate) mod local;

@@ -16,6 +16,7 @@ use super::claim::Claims;
 use super::configured::Configured;
 use super::feed::{Ending, Feed, Output};
 use super::job::Job;
+use super::learning::Learner;
 use super::local::LocalStore;
 use super::narration::Narration;
 use super::offer::Writes;
@@ -78,6 +79,7 @@ pub async fn run(
     let (news, heard) = mpsc::channel(NEWS_WAITING);
     let world = World::new(config, news)?;
     let mut driver = Driver::new(Arc::clone(&world));
+    driver.learner = Some(Learner::start(&world));
     write_notice(&world.config(), &driver.notice())?;
     driver.recall_drains()?;
     driver.announce(&shutdown);
@@ -142,6 +144,8 @@ pub(super) struct Driver {
     pub(super) world: Arc<World>,
     pub(super) state: State,
     pub(super) started: Instant,
+    /// Keeps what builds teach.
+    learner: Option<Learner>,
     /// When the report was last written down.
     pub(super) reported_at: Time,
     pub(super) wake_at: Option<Time>,
@@ -193,6 +197,7 @@ impl Driver {
             over: false,
             writes: Writes::Now,
             started: clock::now(),
+            learner: None,
             reported_at: Time::ZERO,
             wake_at: None,
             reaches: HashMap::new(),
@@ -289,11 +294,13 @@ impl Driver {
             Effect::Say(request, text) => self.say(request, &text),
             Effect::Wait(request, text) => self.wait(request, &text),
             Effect::Forget(build) => self.attempts.retain(|attempt, _| attempt.build != build),
-            // Nobody measures, keeps or prefetches yet: the policy bears that nothing comes of it.
-            Effect::Measure(_)
-            | Effect::Learned(_)
-            | Effect::Prefetch { .. }
-            | Effect::EndPrefetch { .. } => {}
+            Effect::Learned(seen) => {
+                if let Some(learner) = &self.learner {
+                    learner.keep(seen);
+                }
+            }
+            // Nobody measures or prefetches yet: the policy bears that nothing comes of it.
+            Effect::Measure(_) | Effect::Prefetch { .. } | Effect::EndPrefetch { .. } => {}
             Effect::WakeAt(at) => self.wake_at = Some(at),
             // The lines of before still lead here: no reason to end.
             Effect::FleetChanged => {
