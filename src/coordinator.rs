@@ -22,6 +22,7 @@ mod kept;
 mod limits;
 mod lines;
 pub(crate) mod local;
+mod measure;
 mod narration;
 mod offer;
 mod once;
@@ -96,6 +97,8 @@ struct World {
     tracker: TaskTracker,
     /// Builders with agents that are held.
     claims: claim::Claims,
+    /// Whose benchmark runs.
+    benchmarks: measure::Turns,
     /// One token for each build whose client has not heard its end.
     unheard: TaskTracker,
     news: mpsc::Sender<News>,

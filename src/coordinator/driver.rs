@@ -21,7 +21,7 @@ use super::narration::Narration;
 use super::offer::Writes;
 use super::reach::Reach;
 use super::roster::Roster;
-use super::{News, World, control, endpoint, own_link, probe, sources, transport};
+use super::{News, World, control, endpoint, measure, own_link, probe, sources, transport};
 use crate::config::{Builder, Config, NOTICE};
 use crate::domain::{AttemptId, BuilderName, RequestId, TailnetPath, Time, WhenEmpty};
 use crate::edge::discover::Rank;
@@ -110,6 +110,7 @@ impl World {
             kept,
             reaches,
             claims,
+            benchmarks: measure::Turns::default(),
             tracker,
             unheard: TaskTracker::new(),
             news,
@@ -279,8 +280,8 @@ impl Driver {
             Effect::Probe(builder) => self.spawn_for(&builder, probe::probe),
             Effect::Ping(builder) => self.spawn_for(&builder, probe::ping),
             Effect::Cut(builder, reason) => self.cut(&builder, &reason),
-            Effect::Start { attempt, builder, requests, cores: _ } => {
-                self.start(attempt, &builder, &requests);
+            Effect::Start { attempt, builder, requests, cores } => {
+                self.start(attempt, &builder, &requests, cores);
             }
             Effect::Join(request, attempt) => self.join(request, attempt),
             Effect::Cancel(attempt) => self.cancel(attempt),
@@ -288,9 +289,9 @@ impl Driver {
             Effect::Say(request, text) => self.say(request, &text),
             Effect::Wait(request, text) => self.wait(request, &text),
             Effect::Forget(build) => self.attempts.retain(|attempt, _| attempt.build != build),
-            // Nobody measures, keeps or prefetches yet: the policy bears that nothing comes of it.
-            Effect::Measure(_)
-            | Effect::Learned(_)
+            Effect::Measure(builder) => self.spawn_for(&builder, measure::measure),
+            // Nobody keeps or prefetches yet: the policy bears that nothing comes of it.
+            Effect::Learned(_)
             | Effect::Prefetch { .. }
             | Effect::EndPrefetch { .. } => {}
             Effect::WakeAt(at) => self.wake_at = Some(at),
@@ -334,7 +335,7 @@ impl Driver {
         *self.world.reaches.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
-    fn start(&mut self, id: AttemptId, builder: &BuilderName, requests: &[RequestId]) {
+    fn start(&mut self, id: AttemptId, builder: &BuilderName, requests: &[RequestId], cores: Option<u32>) {
         let reach = self.reaches.get(builder);
         let job = requests.iter().find_map(|request| self.requests.get(request)).map(|first| &first.job);
         let (Some(reach), Some(job)) = (reach, job) else {
@@ -353,6 +354,7 @@ impl Driver {
             id,
             reach: Arc::clone(reach),
             job: Arc::clone(job),
+            cores,
             narration: narration.clone(),
             cancel: cancel.clone(),
             world: Arc::clone(&self.world),

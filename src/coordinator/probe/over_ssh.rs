@@ -50,6 +50,8 @@ pub(super) async fn capabilities(
     let itself = who_are_you(&mut daemon).await;
     let version = daemon.daemon_version().map(str::to_owned).or_else(|| report.nix_version.clone());
     let measured = merge::measured(&report, itself, rtt, clock::unix_seconds());
+    let native = measured.systems.difference(&measured.emulated).next().cloned();
+    reach.learn(Learned { system: native, ..reach.learned() });
     let found = merge::capabilities(&reach.spec, measured, daemon.trust(), version);
     // Whom a daemon does not trust, it may not tell what it is: then that is the first thing to mend.
     found.or_else(|error| trusted(daemon.trust(), &report, host.uri()).and(Err(error)))
@@ -110,7 +112,8 @@ async fn daemon(
 
 /// What a line of its own needs, where stock Nix reaches it by itself.
 async fn learn(reach: &Reach, host: &Host, attach: Attach, (report, has_shell): (&Report, bool)) {
-    let mut learned = Learned { has_shell, agent: report.agent_command(), ..Learned::default() };
+    let (boot_id, agent) = (report.boot_id.clone(), report.agent_command());
+    let mut learned = Learned { has_shell, boot_id, agent, ..Learned::default() };
     if attach == Attach::Direct {
         learned.host_key = host.host_key().await;
         learned.program = report.nix_daemon.clone().filter(|_| report.on_path.is_none());
