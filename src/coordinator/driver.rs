@@ -291,9 +291,7 @@ impl Driver {
             Effect::Forget(build) => self.attempts.retain(|attempt, _| attempt.build != build),
             Effect::Measure(builder) => self.spawn_for(&builder, measure::measure),
             // Nobody keeps or prefetches yet: the policy bears that nothing comes of it.
-            Effect::Learned(_)
-            | Effect::Prefetch { .. }
-            | Effect::EndPrefetch { .. } => {}
+            Effect::Learned(_) | Effect::Prefetch { .. } | Effect::EndPrefetch { .. } => {}
             Effect::WakeAt(at) => self.wake_at = Some(at),
             // The lines of before still lead here: no reason to end.
             Effect::FleetChanged => {

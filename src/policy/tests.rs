@@ -12,6 +12,7 @@ mod report;
 mod requests;
 mod routes;
 mod simulator;
+mod speed;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};

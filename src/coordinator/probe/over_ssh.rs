@@ -49,9 +49,9 @@ pub(super) async fn capabilities(
     reach.answered_after(rtt);
     let itself = who_are_you(&mut daemon).await;
     let version = daemon.daemon_version().map(str::to_owned).or_else(|| report.nix_version.clone());
+    let own = itself.as_ref().map(|(system, _)| system).or(report.system.as_ref()).cloned();
     let measured = merge::measured(&report, itself, rtt, clock::unix_seconds());
-    let native = measured.systems.difference(&measured.emulated).next().cloned();
-    reach.learn(Learned { system: native, ..reach.learned() });
+    reach.learn(Learned { system: own, ..reach.learned() });
     let found = merge::capabilities(&reach.spec, measured, daemon.trust(), version);
     // Whom a daemon does not trust, it may not tell what it is: then that is the first thing to mend.
     found.or_else(|error| trusted(daemon.trust(), &report, host.uri()).and(Err(error)))
