@@ -3,8 +3,12 @@
 //! Stock Nix starts a line's program as `muster --stdio --store LINE`, or as `muster --stdio` alone. These words are
 //! read before anything else, so that no other option can ever get in their way.
 
+mod action;
 pub mod builder;
+mod history;
+mod join;
 mod report;
+mod wait;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -12,8 +16,12 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub use action::{ActionArgs, ActionStep};
 use builder::BuilderArgs;
+pub use history::HistoryArgs;
+pub use join::{JoinArgs, LeaveArgs, Role, TailscalePlaces};
 pub use report::{MatrixArgs, ReportArgs};
+pub use wait::{Gathering, WaitArgs};
 
 /// Turns any machines you can reach into one Nix build cluster.
 ///
@@ -84,6 +92,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Plan the jobs of a cluster out of GitHub's runners.
     Matrix(MatrixArgs),
+    /// Wait until builders are ready.
+    Wait(WaitArgs),
     /// Explain where a build runs or why it waits, or what a builder does.
     Why(WhyArgs),
     /// Keep new builds away from builders; what runs there may finish.
@@ -98,8 +108,14 @@ pub enum Command {
     Use(UseArgs),
     /// Ask builders what they can do, without a coordinator.
     Probe(ProbeArgs),
+    /// Show what builds taught: how long each package takes, and where it was built.
+    History(HistoryArgs),
     /// Find what is wrong between Nix and its builders, and say how to mend it.
     Doctor(DoctorArgs),
+    /// Bring this machine into a tailnet, as a builder or a coordinator.
+    Join(JoinArgs),
+    /// Take this machine out of its tailnet.
+    Leave(LeaveArgs),
     /// Make an ssh key for the builders, and say where its lines belong.
     Key(KeyArgs),
     /// Check the configuration and print what it means.
@@ -111,6 +127,9 @@ pub enum Command {
     /// Join Nix and the coordinator; stock Nix starts this itself.
     #[command(hide = true)]
     Connect(ConnectArgs),
+    /// Do one step of the GitHub Action.
+    #[command(hide = true)]
+    Action(ActionArgs),
     /// Run one part by itself, to be measured.
     #[command(hide = true)]
     Bench(BenchArgs),
@@ -182,6 +201,9 @@ pub struct CoordinatorArgs {
     /// With --attach direct: probe the builders, write their lines, print them and exit.
     #[arg(long, requires = "attach")]
     pub once: bool,
+    /// What it waits for then.
+    #[command(flatten)]
+    pub gathering: Gathering,
 }
 
 /// `muster setup`
@@ -252,7 +274,7 @@ pub struct WhyArgs {
 #[derive(Debug, Clone, PartialEq, Args)]
 #[command(after_long_help = "\
 Examples:
-  muster drain b1 b2      before they are updated, say; it holds until undrain, or a restart of the coordinator
+  muster drain b1 b2      before they are updated, say; it holds until undrain, over restarts too
   muster undrain b1 b2
 
 Root, the coordinator's own user and the group `control.group` of the configuration may do so.")]

@@ -1,5 +1,6 @@
 //! One module per subcommand, and what their failures mean to the caller's shell.
 
+mod action;
 mod bench;
 mod builder;
 mod check_config;
@@ -8,6 +9,8 @@ mod connect;
 mod coordinator;
 mod demo;
 mod doctor;
+mod history;
+mod join;
 mod key;
 mod orders;
 mod probe;
@@ -15,6 +18,7 @@ mod report;
 mod setup;
 mod status;
 mod use_label;
+mod wait;
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -81,19 +85,24 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Status(args) => status::run(&args, environment),
         Command::Report(args) => report::run(&args, environment),
         Command::Matrix(args) => report::matrix(&args),
+        Command::Wait(args) => wait::run(&args, environment),
         Command::Why(args) => orders::why(&args, environment),
         Command::Drain(args) => orders::drain(args, environment),
         Command::Undrain(args) => orders::undrain(args, environment),
         Command::Cancel(args) => orders::cancel(args, environment),
         Command::Stop(args) => orders::stop(&args, environment),
         Command::Use(args) => use_label::run(&args, environment),
+        Command::History(args) => history::run(&args, environment),
         Command::Probe(args) => probe::run(&args, environment),
         Command::Doctor(args) => doctor::run(&args, environment),
+        Command::Join(args) => join::join(&args, environment),
+        Command::Leave(args) => join::leave(&args),
         Command::Key(args) => key::run(&args, environment),
         Command::CheckConfig(args) => check_config::run(args, environment),
         Command::Demo(args) => demo::run(&args, environment),
         Command::Completions(args) => completions::run(&args),
         Command::Connect(args) => connect::run(&args, environment),
+        Command::Action(args) => action::run(&args, environment),
         Command::Bench(args) => bench::run(&args),
     }
 }

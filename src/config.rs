@@ -6,6 +6,7 @@
 
 mod builder;
 mod document;
+mod join;
 mod load;
 mod places;
 mod source;
@@ -22,9 +23,11 @@ use std::time::Duration;
 pub use crate::cli::Attach;
 use crate::cli::Settings;
 use crate::domain::{BuilderSpec, NodeFilter, Route, SshServer, StoreDir, WhenEmpty};
+pub use join::{join, minting};
 
 pub use crate::domain::Expect;
 
+pub use places::SYSTEM_STATE;
 pub use uri::{BadBuilderUri, BadLocalStore, BuilderUri, LocalStore, SshScheme, SshUri};
 
 /// What `connect` needs to know lies beside the endpoint's socket, in a file of this name.

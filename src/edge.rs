@@ -1,6 +1,7 @@
 //! The only code that touches the world: sockets, processes, files.
 
 pub mod accept;
+pub mod action;
 pub mod activation;
 pub mod agent;
 pub mod ancestry;
@@ -13,6 +14,7 @@ pub mod doctor;
 pub mod edit;
 pub mod environment;
 pub mod files;
+pub mod history;
 pub mod keys;
 pub mod link;
 pub mod load;
@@ -32,6 +34,7 @@ pub mod signals;
 pub mod spool;
 pub mod ssh;
 pub mod stdio;
+pub mod tailscale;
 pub mod tools;
 pub mod tree;
 pub mod users;

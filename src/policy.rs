@@ -28,6 +28,7 @@ pub mod event;
 pub mod failure;
 mod finish;
 mod fleet;
+pub mod goal;
 mod health;
 mod journal;
 mod machine;

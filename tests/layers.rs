@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["cli", "domain"]),
     ("doctor", &["config", "domain", "wire"]),
     ("render", &["config", "doctor", "domain", "policy"]),
-    ("edge", &["cli", "config", "doctor", "domain", "nix", "policy", "wire"]),
+    ("edge", &["action", "cli", "config", "doctor", "domain", "nix", "policy", "wire"]),
     ("coordinator", &["config", "domain", "edge", "nix", "policy", "render", "wire"]),
     ("connect", &["config", "domain", "edge", "nix", "wire"]),
     ("builder", &["domain", "edge", "policy", "render", "wire"]),
@@ -48,6 +48,7 @@ const PURE: &[&str] = &["action", "domain", "nix", "policy", "wire", "cli", "doc
 
 /// What touches the world.
 const WORLD: &[&str] = &[
+    "rusqlite",
     "rustix",
     "sd_notify",
     "std::env",

@@ -16,6 +16,7 @@ use super::claim::Claims;
 use super::configured::Configured;
 use super::feed::{Ending, Feed, Output};
 use super::job::Job;
+use super::learning::Learner;
 use super::local::LocalStore;
 use super::narration::Narration;
 use super::offer::Writes;
@@ -23,7 +24,7 @@ use super::reach::Reach;
 use super::roster::Roster;
 use super::{News, World, control, endpoint, measure, own_link, probe, sources, transport};
 use crate::config::{Builder, Config, NOTICE};
-use crate::domain::{AttemptId, BuilderName, RequestId, TailnetPath, Time, WhenEmpty};
+use crate::domain::{AttemptId, BuilderName, RequestId, Sight, Time, WhenEmpty};
 use crate::edge::discover::Rank;
 use crate::edge::discover::machines::{self, Look};
 use crate::edge::pool::Pool;
@@ -78,7 +79,9 @@ pub async fn run(
     let (news, heard) = mpsc::channel(NEWS_WAITING);
     let world = World::new(config, news)?;
     let mut driver = Driver::new(Arc::clone(&world));
+    driver.learner = Some(Learner::start(&world));
     write_notice(&world.config(), &driver.notice())?;
+    driver.recall_drains()?;
     driver.announce(&shutdown);
     driver.begin_to_write()?;
     driver.discover(&shutdown)?;
@@ -141,10 +144,12 @@ pub(super) struct Stopping {
 pub(super) struct Driver {
     pub(super) world: Arc<World>,
     pub(super) state: State,
-    started: Instant,
+    pub(super) started: Instant,
+    /// Keeps what builds teach.
+    learner: Option<Learner>,
     /// When the report was last written down.
     pub(super) reported_at: Time,
-    wake_at: Option<Time>,
+    pub(super) wake_at: Option<Time>,
     pub(super) roster: Roster,
     pub(super) reaches: HashMap<BuilderName, Arc<Reach>>,
     /// Builders that leave; their names are free once the policy has let them go.
@@ -155,8 +160,8 @@ pub(super) struct Driver {
     pub(super) reporting: BTreeSet<Rank>,
     /// Sources that have not told anything yet.
     pub(super) awaited: BTreeSet<Rank>,
-    /// How packets get to the builders of each source that knows.
-    pub(super) paths: BTreeMap<Rank, BTreeMap<BuilderName, TailnetPath>>,
+    /// What tailnets tell beside how their builders are reached.
+    pub(super) sights: BTreeMap<Rank, Sight>,
     /// What Nix's own files say.
     pub(super) look: Look,
     /// Whether Nix has read our machines file before.
@@ -185,7 +190,7 @@ impl Driver {
             sources: CancellationToken::new(),
             reporting: BTreeSet::new(),
             awaited: BTreeSet::new(),
-            paths: BTreeMap::new(),
+            sights: BTreeMap::new(),
             look,
             undone: false,
             last_trouble: None,
@@ -193,6 +198,7 @@ impl Driver {
             over: false,
             writes: Writes::Now,
             started: clock::now(),
+            learner: None,
             reported_at: Time::ZERO,
             wake_at: None,
             reaches: HashMap::new(),
@@ -290,8 +296,13 @@ impl Driver {
             Effect::Wait(request, text) => self.wait(request, &text),
             Effect::Forget(build) => self.attempts.retain(|attempt, _| attempt.build != build),
             Effect::Measure(builder) => self.spawn_for(&builder, measure::measure),
-            // Nobody keeps or prefetches yet: the policy bears that nothing comes of it.
-            Effect::Learned(_) | Effect::Prefetch { .. } | Effect::EndPrefetch { .. } => {}
+            Effect::Learned(seen) => {
+                if let Some(learner) = &self.learner {
+                    learner.keep(seen);
+                }
+            }
+            // Nobody prefetches yet: the policy bears that nothing comes of it.
+            Effect::Prefetch { .. } | Effect::EndPrefetch { .. } => {}
             Effect::WakeAt(at) => self.wake_at = Some(at),
             // The lines of before still lead here: no reason to end.
             Effect::FleetChanged => {

@@ -209,6 +209,18 @@ pub fn read_bounded(path: &Path) -> Option<String> {
     Some(text)
 }
 
+/// At most so many bytes of a file that holds a secret; with a warning where others can read it, too.
+pub fn read_secret(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() && meta.mode() & 0o077 != 0 {
+        tracing::warn!("{} can be read by others: chmod 600 {0}", path.display());
+    }
+    let mut secret = Vec::new();
+    file.take(most).read_to_end(&mut secret)?;
+    Ok(secret)
+}
+
 /// Lets this process open as many files as the system allows it: each client and each channel is one.
 pub fn raise_open_files() {
     let mut limit = getrlimit(Resource::Nofile);

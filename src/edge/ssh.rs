@@ -48,6 +48,8 @@ use mux::MuxError;
 
 /// A server's `MaxSessions` is 10 where nobody changed it.
 const SESSIONS: u32 = 8;
+/// Tailscale's server counts no sessions; this bounds what one lost connection takes with it.
+const TAILNET_SESSIONS: u32 = 64;
 /// What one master carries of forwarded channels; nothing in ssh bounds them.
 const FORWARDS: u32 = 256;
 /// A lane's further connections end when nothing has run over them for this long.
@@ -211,7 +213,7 @@ impl Host {
     pub async fn session(&self, lane: Lane, command: &str) -> Result<Session, SshError> {
         let mut last = None;
         for _ in 0..TRIES {
-            let mut seat = self.seat(lane, SESSIONS).await?;
+            let mut seat = self.seat(lane, self.sessions()).await?;
             match timeout(self.terms.patience.connect, mux::session(seat.socket(), command)).await {
                 Ok(Ok(running)) => {
                     seat.opened();
@@ -294,6 +296,11 @@ impl Host {
                 Err(error)
             }
         }
+    }
+
+    /// As many as a server takes on one connection.
+    fn sessions(&self) -> u32 {
+        if self.uri.admission.is_some() { TAILNET_SESSIONS } else { SESSIONS }
     }
 
     fn free_seat(&self, lane: Lane, places: u32) -> Option<Seat> {

@@ -94,6 +94,8 @@ async fn daemon(
             return Ok(daemon);
         }
     }
+    // Tailscale's ssh server leads to sockets of the login's own directories alone, and says so by a reset.
+    let chosen = chosen || host.uri().admission.is_some();
     if let Some(path) = report.socket.as_ref().filter(|_| !chosen && report.serve.is_none())
         && host.can_stream().await
     {

@@ -3,21 +3,18 @@
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::edge::files;
+use crate::edge::tailscale::{Cli, CliError};
 use crate::wire::tailscale::{BUS, BadStatus, Head, MOST_STATUS, STATUS, Status, Whois, get, whois};
 
 /// Linux's, and that of an open-source tailscaled on macOS.
 const SOCKETS: [&str; 2] = ["/var/run/tailscale/tailscaled.sock", "/var/run/tailscaled.socket"];
-/// The command, where PATH or an application has it.
-const COMMANDS: [&str; 2] = ["tailscale", "/Applications/Tailscale.app/Contents/MacOS/Tailscale"];
 /// What a status may take.
 const ANSWER: Duration = Duration::from_secs(10);
 /// What is shown of an answer that is none.
@@ -50,8 +47,8 @@ pub(super) enum Trouble {
     Nothing,
     #[error("tailscaled: {0}")]
     Whois(String),
-    #[error("`{command}`: {said}")]
-    Command { command: String, said: String },
+    #[error(transparent)]
+    Command(#[from] CliError),
 }
 
 /// What to do about a state that does not pass by itself.
@@ -81,7 +78,7 @@ impl LocalApi {
         let text = timeout(ANSWER, async {
             match self {
                 Self::Socket(socket) => ask(socket, STATUS).await,
-                Self::Command => run(&COMMANDS, &["status", "--json"]).await,
+                Self::Command => command(&["status", "--json"]).await,
             }
         });
         Ok(Status::parse(&text.await.map_err(|_| Trouble::Slow)??)?)
@@ -93,7 +90,7 @@ impl LocalApi {
         let text = timeout(ANSWER, async {
             match self {
                 Self::Socket(socket) => ask(socket, &whois_path(&address)).await,
-                Self::Command => run(&COMMANDS, &["whois", "--json", &address]).await,
+                Self::Command => command(&["whois", "--json", &address]).await,
             }
         });
         whois(&text.await.map_err(|_| Trouble::Slow)??).map_err(Trouble::Whois)
@@ -170,34 +167,13 @@ async fn open(socket: &Path, path: &str) -> Result<(UnixStream, Vec<u8>), Troubl
     Err(Trouble::Refused { status: head.status, said: shown(&answer) })
 }
 
-/// The same from the command. It prints to a pipe that we bound, and dies with us.
-async fn run(commands: &[&str], words: &[&str]) -> Result<Vec<u8>, Trouble> {
-    for &command in commands {
-        let mut tailscale = Command::new(command);
-        tailscale.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let failed = |why: io::Error| Trouble::Command { command: command.to_owned(), said: why.to_string() };
-        let mut child = match tailscale.kill_on_drop(true).spawn() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            child => child.map_err(failed)?,
-        };
-        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-            unreachable!("both were asked for");
-        };
-        let (mut text, mut said) = (Vec::new(), Vec::new());
-        let (mut stdout, mut stderr) = (stdout.take(MOST_STATUS as u64 + 1), stderr.take(SHOWN as u64));
-        let read = async { tokio::try_join!(stdout.read_to_end(&mut text), stderr.read_to_end(&mut said)) };
-        read.await.map_err(failed)?;
-        if text.len() > MOST_STATUS {
-            return Err(Trouble::Long);
-        }
-        let status = child.wait().await.map_err(failed)?;
-        if status.success() {
-            return Ok(text);
-        }
-        let command = command.to_owned();
-        return Err(Trouble::Command { command, said: format!("{status}: {}", shown(&said)) });
+/// The same from the command.
+async fn command(words: &[&str]) -> Result<Vec<u8>, Trouble> {
+    let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
+    match Cli::new(None, None).run(&words, "", ANSWER).await {
+        Err(CliError::Nothing) => Err(Trouble::Nothing),
+        text => Ok(text?),
     }
-    Err(Trouble::Nothing)
 }
 
 fn shown(said: &[u8]) -> String {
@@ -206,33 +182,11 @@ fn shown(said: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
-
-    async fn answer(script: &str) -> Result<String, String> {
-        let dir = tempfile::tempdir().expect("a directory");
-        let program = dir.path().join("tailscale");
-        fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("room");
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
-        let text =
-            run(&["/nonexistent/tailscale", program.to_str().expect("text")], &["status", "--json"]).await;
-        text.map(|text| String::from_utf8_lossy(&text).into_owned()).map_err(|error| error.to_string())
-    }
 
     #[test]
     fn an_address_is_asked_for_with_a_port_whatever_its_family() {
         assert_eq!(whois_path("100.64.0.3"), "/localapi/v0/whois?addr=100.64.0.3%3A1");
         assert_eq!(whois_path("fd7a::1"), "/localapi/v0/whois?addr=%5Bfd7a%3A%3A1%5D%3A1");
-    }
-
-    #[tokio::test]
-    async fn the_command_stands_in_where_there_is_no_socket() {
-        assert_eq!(answer("echo \"$@\"").await, Ok("status --json\n".to_owned()));
-        let error = answer("echo 'failed to connect' >&2; exit 1").await.expect_err("it failed");
-        assert!(error.contains("exit status: 1: failed to connect"), "{error}");
-        let nothing = run(&["/nonexistent/tailscale"], &[]).await.expect_err("no command").to_string();
-        assert!(nothing.contains("install Tailscale"), "{nothing}");
     }
 }

@@ -1,0 +1,34 @@
+//! What a plan needs to know of this machine.
+
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use crate::action::inputs::Job;
+use crate::action::steps::{Facts, tailscaled_socket};
+use crate::edge::users;
+
+/// Looks at all of it.
+pub fn facts(job: &Job) -> Facts {
+    let macos = job.get("RUNNER_OS").map_or(cfg!(target_os = "macos"), |os| os == "macOS");
+    let temporary = job.get("RUNNER_TEMP").map_or("/tmp", String::as_str);
+    Facts {
+        dir: format!("{temporary}/muster-action"),
+        macos,
+        user: users::name_of(users::own()),
+        group: group(),
+        free: free(),
+        nix_conf: std::fs::read_to_string("/etc/nix/nix.conf").unwrap_or_default(),
+        tailscaled: UnixStream::connect(tailscaled_socket(macos)).is_ok(),
+    }
+}
+
+/// By its number: that needs no list of names.
+fn group() -> u32 {
+    rustix::process::getegid().as_raw()
+}
+
+/// Free bytes where the store is, or will be.
+pub fn free() -> u64 {
+    let of = |path: &str| rustix::fs::statvfs(Path::new(path)).ok();
+    of("/nix").or_else(|| of("/")).map_or(0, |fs| fs.f_bavail.saturating_mul(fs.f_frsize))
+}
