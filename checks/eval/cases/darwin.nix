@@ -210,6 +210,10 @@ lib.optionalAttrs hasDarwin {
   "launchd keeps it running" = holds (
     daemon.serviceConfig.KeepAlive && daemon.serviceConfig.RunAtLoad
   );
+  "its log goes where one says" =
+    equal "/var/log/other.log"
+      (coordinator (one // { logFile = "/var/log/other.log"; }) { })
+      .launchd.daemons.muster.serviceConfig.StandardErrorPath;
   "it reads the configuration that was checked" =
     contains "muster-checked.toml --runtime-dir /var/run/muster" daemon.command;
   "it finds the system's ssh, and Nix" =
