@@ -15,6 +15,7 @@ use super::attempt::Attempt;
 use super::claim::Claims;
 use super::configured::Configured;
 use super::feed::{Ending, Feed, Output};
+use super::graph::Graphs;
 use super::job::Job;
 use super::learning::Learner;
 use super::local::LocalStore;
@@ -80,6 +81,7 @@ pub async fn run(
     let world = World::new(config, news)?;
     let mut driver = Driver::new(Arc::clone(&world));
     driver.learner = Some(Learner::start(&world));
+    driver.graphs = Some(Graphs::start(&world));
     write_notice(&world.config(), &driver.notice())?;
     driver.recall_drains()?;
     driver.announce(&shutdown);
@@ -147,6 +149,8 @@ pub(super) struct Driver {
     pub(super) started: Instant,
     /// Keeps what builds teach.
     learner: Option<Learner>,
+    /// Looks for the graph above what is asked for.
+    graphs: Option<Graphs>,
     /// When the report was last written down.
     pub(super) reported_at: Time,
     pub(super) wake_at: Option<Time>,
@@ -199,6 +203,7 @@ impl Driver {
             writes: Writes::Now,
             started: clock::now(),
             learner: None,
+            graphs: None,
             reported_at: Time::ZERO,
             wake_at: None,
             reaches: HashMap::new(),
@@ -245,6 +250,9 @@ impl Driver {
                 self.world.claims.stir();
                 let ask = job.ask(&self.world.store_dir, client, label);
                 self.requests.insert(request, Waiting { job, feed });
+                if let Some(graphs) = &self.graphs {
+                    graphs.look_above(&ask.drv);
+                }
                 self.step(Event::Requested(request, ask))
             }
             News::Withdrawn(request) => {
