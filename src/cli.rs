@@ -7,6 +7,7 @@ mod action;
 pub mod builder;
 mod history;
 mod join;
+mod record;
 mod report;
 mod wait;
 
@@ -20,6 +21,7 @@ pub use action::{ActionArgs, ActionStep};
 use builder::BuilderArgs;
 pub use history::HistoryArgs;
 pub use join::{JoinArgs, LeaveArgs, Role, TailscalePlaces};
+pub use record::RecordArgs;
 pub use report::{MatrixArgs, ReportArgs};
 pub use wait::{Gathering, WaitArgs};
 
@@ -110,6 +112,8 @@ pub enum Command {
     Probe(ProbeArgs),
     /// Show what builds taught: how long each package takes, and where it was built.
     History(HistoryArgs),
+    /// Write down the graph of what was built, and how that went, to be replayed.
+    Record(RecordArgs),
     /// Find what is wrong between Nix and its builders, and say how to mend it.
     Doctor(DoctorArgs),
     /// Bring this machine into a tailnet, as a builder or a coordinator.

@@ -14,6 +14,7 @@ mod join;
 mod key;
 mod orders;
 mod probe;
+mod record;
 mod report;
 mod setup;
 mod status;
@@ -83,6 +84,7 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Builder(args) => builder::run(&args, environment),
         Command::Setup(args) => setup::run(&args, environment),
         Command::Status(args) => status::run(&args, environment),
+        Command::Record(args) => record::run(&args, environment),
         Command::Report(args) => report::run(&args, environment),
         Command::Matrix(args) => report::matrix(&args),
         Command::Wait(args) => wait::run(&args, environment),

@@ -15,6 +15,7 @@ use super::attempt::Attempt;
 use super::claim::Claims;
 use super::configured::Configured;
 use super::feed::{Ending, Feed, Output};
+use super::graph::Graphs;
 use super::job::Job;
 use super::learning::Learner;
 use super::local::LocalStore;
@@ -22,7 +23,7 @@ use super::narration::Narration;
 use super::offer::Writes;
 use super::reach::Reach;
 use super::roster::Roster;
-use super::{News, World, control, endpoint, own_link, probe, sources, transport};
+use super::{News, World, control, endpoint, measure, own_link, probe, sources, transport};
 use crate::config::{Builder, Config, NOTICE};
 use crate::domain::{AttemptId, BuilderName, RequestId, Sight, Time, WhenEmpty};
 use crate::edge::discover::Rank;
@@ -80,6 +81,7 @@ pub async fn run(
     let world = World::new(config, news)?;
     let mut driver = Driver::new(Arc::clone(&world));
     driver.learner = Some(Learner::start(&world));
+    driver.graphs = Some(Graphs::start(&world));
     write_notice(&world.config(), &driver.notice())?;
     driver.recall_drains()?;
     driver.announce(&shutdown);
@@ -113,6 +115,7 @@ impl World {
             kept,
             reaches,
             claims,
+            benchmarks: measure::Turns::default(),
             tracker,
             unheard: TaskTracker::new(),
             news,
@@ -146,6 +149,8 @@ pub(super) struct Driver {
     pub(super) started: Instant,
     /// Keeps what builds teach.
     learner: Option<Learner>,
+    /// Looks for the graph above what is asked for.
+    graphs: Option<Graphs>,
     /// When the report was last written down.
     pub(super) reported_at: Time,
     pub(super) wake_at: Option<Time>,
@@ -198,6 +203,7 @@ impl Driver {
             writes: Writes::Now,
             started: clock::now(),
             learner: None,
+            graphs: None,
             reported_at: Time::ZERO,
             wake_at: None,
             reaches: HashMap::new(),
@@ -244,6 +250,9 @@ impl Driver {
                 self.world.claims.stir();
                 let ask = job.ask(&self.world.store_dir, client, label);
                 self.requests.insert(request, Waiting { job, feed });
+                if let Some(graphs) = &self.graphs {
+                    graphs.look_above(&ask.drv);
+                }
                 self.step(Event::Requested(request, ask))
             }
             News::Withdrawn(request) => {
@@ -285,8 +294,8 @@ impl Driver {
             Effect::Probe(builder) => self.spawn_for(&builder, probe::probe),
             Effect::Ping(builder) => self.spawn_for(&builder, probe::ping),
             Effect::Cut(builder, reason) => self.cut(&builder, &reason),
-            Effect::Start { attempt, builder, requests, cores: _ } => {
-                self.start(attempt, &builder, &requests);
+            Effect::Start { attempt, builder, requests, cores } => {
+                self.start(attempt, &builder, &requests, cores);
             }
             Effect::Join(request, attempt) => self.join(request, attempt),
             Effect::Cancel(attempt) => self.cancel(attempt),
@@ -294,13 +303,14 @@ impl Driver {
             Effect::Say(request, text) => self.say(request, &text),
             Effect::Wait(request, text) => self.wait(request, &text),
             Effect::Forget(build) => self.attempts.retain(|attempt, _| attempt.build != build),
+            Effect::Measure(builder) => self.spawn_for(&builder, measure::measure),
             Effect::Learned(seen) => {
                 if let Some(learner) = &self.learner {
                     learner.keep(seen);
                 }
             }
-            // Nobody measures or prefetches yet: the policy bears that nothing comes of it.
-            Effect::Measure(_) | Effect::Prefetch { .. } | Effect::EndPrefetch { .. } => {}
+            // Nobody prefetches yet: the policy bears that nothing comes of it.
+            Effect::Prefetch { .. } | Effect::EndPrefetch { .. } => {}
             Effect::WakeAt(at) => self.wake_at = Some(at),
             // The lines of before still lead here: no reason to end.
             Effect::FleetChanged => {
@@ -342,7 +352,7 @@ impl Driver {
         *self.world.reaches.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
-    fn start(&mut self, id: AttemptId, builder: &BuilderName, requests: &[RequestId]) {
+    fn start(&mut self, id: AttemptId, builder: &BuilderName, requests: &[RequestId], cores: Option<u32>) {
         let reach = self.reaches.get(builder);
         let job = requests.iter().find_map(|request| self.requests.get(request)).map(|first| &first.job);
         let (Some(reach), Some(job)) = (reach, job) else {
@@ -361,6 +371,7 @@ impl Driver {
             id,
             reach: Arc::clone(reach),
             job: Arc::clone(job),
+            cores,
             narration: narration.clone(),
             cancel: cancel.clone(),
             world: Arc::clone(&self.world),
