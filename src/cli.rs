@@ -7,6 +7,7 @@ mod action;
 pub mod builder;
 mod join;
 mod report;
+mod wait;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ pub use action::{ActionArgs, ActionStep};
 use builder::BuilderArgs;
 pub use join::{JoinArgs, LeaveArgs, Role, TailscalePlaces};
 pub use report::{MatrixArgs, ReportArgs};
+pub use wait::{Gathering, WaitArgs};
 
 /// Turns any machines you can reach into one Nix build cluster.
 ///
@@ -88,6 +90,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Plan the jobs of a cluster out of GitHub's runners.
     Matrix(MatrixArgs),
+    /// Wait until builders are ready.
+    Wait(WaitArgs),
     /// Explain where a build runs or why it waits, or what a builder does.
     Why(WhyArgs),
     /// Keep new builds away from builders; what runs there may finish.
@@ -193,6 +197,9 @@ pub struct CoordinatorArgs {
     /// With --attach direct: probe the builders, write their lines, print them and exit.
     #[arg(long, requires = "attach")]
     pub once: bool,
+    /// What it waits for then.
+    #[command(flatten)]
+    pub gathering: Gathering,
 }
 
 /// `muster setup`
@@ -263,7 +270,7 @@ pub struct WhyArgs {
 #[derive(Debug, Clone, PartialEq, Args)]
 #[command(after_long_help = "\
 Examples:
-  muster drain b1 b2      before they are updated, say; it holds until undrain, or a restart of the coordinator
+  muster drain b1 b2      before they are updated, say; it holds until undrain, over restarts too
   muster undrain b1 b2
 
 Root, the coordinator's own user and the group `control.group` of the configuration may do so.")]

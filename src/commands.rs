@@ -17,6 +17,7 @@ mod report;
 mod setup;
 mod status;
 mod use_label;
+mod wait;
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -83,6 +84,7 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Status(args) => status::run(&args, environment),
         Command::Report(args) => report::run(&args, environment),
         Command::Matrix(args) => report::matrix(&args),
+        Command::Wait(args) => wait::run(&args, environment),
         Command::Why(args) => orders::why(&args, environment),
         Command::Drain(args) => orders::drain(args, environment),
         Command::Undrain(args) => orders::undrain(args, environment),

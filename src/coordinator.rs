@@ -10,6 +10,7 @@ mod configured;
 mod control;
 mod direct;
 mod discovery;
+mod drains;
 mod driver;
 mod endpoint;
 mod feed;

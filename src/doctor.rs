@@ -3,6 +3,7 @@
 //! | part | what |
 //! |---|---|
 //! | `check` | a check and what came of it |
+//! | `fix` | what is to be done, and where it is typed |
 //! | `ssh` | what `ssh` says, read |
 //! | `host` | the checks of one builder |
 //! | `advice` | what to type about ssh |
@@ -14,6 +15,7 @@
 
 mod advice;
 pub mod check;
+pub mod fix;
 pub mod host;
 pub mod local;
 pub mod ssh;

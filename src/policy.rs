@@ -25,6 +25,7 @@ pub mod estimate;
 pub mod event;
 pub mod failure;
 mod fleet;
+pub mod goal;
 mod health;
 mod journal;
 mod machine;

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod control;
+pub mod drains;
 pub mod lines;
 pub mod link;
 pub mod listing;

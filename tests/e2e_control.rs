@@ -82,6 +82,24 @@ fn a_drained_builder_finishes_what_it_has_and_gets_nothing_new() {
 }
 
 #[test]
+fn a_drain_outlives_the_coordinator_until_it_is_taken_back() {
+    let Some(mut stage) = Stage::of(2, 1) else { return };
+    assert_eq!(muster(&stage, &["drain", "b2"]).1, Some(0));
+    stage.kill_coordinator();
+    stage.start_coordinator();
+    wait_until("both are there", PATIENCE, || stage.builder("b1").health == HealthWord::Healthy);
+    assert_eq!(stage.builder("b2").drained.as_deref(), Some("root"));
+    stage.build(&[Drv::new("first", "echo > $out"), Drv::new("second", "echo > $out")]).wait().succeeds();
+    assert_eq!(["first", "second"].map(|name| stage.holders(name)), [["b1"], ["b1"]]);
+    assert_eq!(muster(&stage, &["undrain", "b2"]).1, Some(0));
+    stage.kill_coordinator();
+    // Nonsense costs the order, and nothing else.
+    fs::write(stage.path("state/drained.json"), "nonsense").expect("room");
+    stage.start_coordinator();
+    assert_eq!(stage.builder("b2").drained, None);
+}
+
+#[test]
 fn whoever_wanted_a_cancelled_build_hears_who_cancelled_it() {
     let Some(stage) = Stage::of(1, 1) else { return };
     let mut client = stage.build(&[endless("unwanted")]);

@@ -16,7 +16,7 @@ nodes = {
         "machines": (f"ssh-ng://remotebuild@gate?remote-program={MUSTER} x86_64-linux /root/.ssh/remotebuild 4 1",),
         "nix_conf": {"builders": "@/etc/nix/machines"},
     },
-    "gate": {"role": "both"},
+    "gate": {"role": "both", "access": "ssh"},
     "b1": {"role": "builder"},
     "b2": {"role": "builder"},
 }

@@ -9,7 +9,7 @@ from lib import Coordinator, Machine, derivation, nix_build_fails, ran_on, start
 
 needs = ("uri:ssh-ng://remotebuild@b1",)
 ARM = {"extra-platforms": "aarch64-linux"}
-nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder"}, "b2": {"role": "builder", "nix_conf": ARM}}
+nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder"}, "b2": {"role": "builder", "nix_conf": ARM, "access": "ssh"}}
 CONFIG = """
 [[source]]
 exec = ["cat", "/run/builders"]

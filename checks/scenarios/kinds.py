@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from lib import HERE, Coordinator, Machine, derivation, nix_build, nix_build_fails, ran_on, start_all, subtest, uri
 
@@ -40,6 +41,8 @@ def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:
     with subtest("requiredSystemFeatures: on the one that has it"):
         paths = nix_build(localmachine, f"[ {' '.join(derivation(f'needs{number}', features=['special']) for number in range(3))} ]")
         assert {ran_on(path, [b1, b2]) for path in paths} == {"b2"}
+        # The other one was not even asked.
+        assert not re.search("builder=b1 drv=.*-needs", coordinator.log()), coordinator.log()
 
     with subtest("a feature that nobody has: refused by Nix, as ever"):
         nix_build_fails(localmachine, derivation("nobody", features=["unheard-of"]))

@@ -19,12 +19,13 @@ def script(one: Machine, two: Machine, b1: Machine) -> None:
     b1.succeed("gpasswd -M nixbld1,nixbld2,nixbld3 nixbld")
     coordinators = [Coordinator(one), Coordinator(two)]
     for coordinator in coordinators:
-        coordinator.start('[endpoint]\nlocal = "never"\n', builders=[{"uri": uri("b1"), "slots": 3}])
+        # What waits on the builder for a build user lasts longer than that, and is not counted.
+        coordinator.start('[endpoint]\nlocal = "never"\n[timeouts]\nbuild_timeout = "4s"\n', builders=[{"uri": uri("b1"), "slots": 3}])
     for coordinator in coordinators:
         coordinator.wait_for_health("healthy", "b1")
 
     with subtest("both build at the same time, and lack of build users is waited out"):
-        builds = [start_build(machine, several(4, script="cat /labhost >$out; sleep 1")) for machine in (one, two)]
+        builds = [start_build(machine, several(4, script="cat /labhost >$out; sleep 2")) for machine in (one, two)]
         for build in builds:
             said = build.succeed(60)
             assert {ran_on(path, [b1]) for path in said.split()[-4:]} == {"b1"}, said

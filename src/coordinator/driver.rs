@@ -23,7 +23,7 @@ use super::reach::Reach;
 use super::roster::Roster;
 use super::{News, World, control, endpoint, own_link, probe, sources, transport};
 use crate::config::{Builder, Config, NOTICE};
-use crate::domain::{AttemptId, BuilderName, RequestId, TailnetPath, Time, WhenEmpty};
+use crate::domain::{AttemptId, BuilderName, RequestId, Sight, Time, WhenEmpty};
 use crate::edge::discover::Rank;
 use crate::edge::discover::machines::{self, Look};
 use crate::edge::pool::Pool;
@@ -79,6 +79,7 @@ pub async fn run(
     let world = World::new(config, news)?;
     let mut driver = Driver::new(Arc::clone(&world));
     write_notice(&world.config(), &driver.notice())?;
+    driver.recall_drains()?;
     driver.announce(&shutdown);
     driver.begin_to_write()?;
     driver.discover(&shutdown)?;
@@ -140,10 +141,10 @@ pub(super) struct Stopping {
 pub(super) struct Driver {
     pub(super) world: Arc<World>,
     pub(super) state: State,
-    started: Instant,
+    pub(super) started: Instant,
     /// When the report was last written down.
     pub(super) reported_at: Time,
-    wake_at: Option<Time>,
+    pub(super) wake_at: Option<Time>,
     pub(super) roster: Roster,
     pub(super) reaches: HashMap<BuilderName, Arc<Reach>>,
     /// Builders that leave; their names are free once the policy has let them go.
@@ -154,8 +155,8 @@ pub(super) struct Driver {
     pub(super) reporting: BTreeSet<Rank>,
     /// Sources that have not told anything yet.
     pub(super) awaited: BTreeSet<Rank>,
-    /// How packets get to the builders of each source that knows.
-    pub(super) paths: BTreeMap<Rank, BTreeMap<BuilderName, TailnetPath>>,
+    /// What tailnets tell beside how their builders are reached.
+    pub(super) sights: BTreeMap<Rank, Sight>,
     /// What Nix's own files say.
     pub(super) look: Look,
     /// Whether Nix has read our machines file before.
@@ -184,7 +185,7 @@ impl Driver {
             sources: CancellationToken::new(),
             reporting: BTreeSet::new(),
             awaited: BTreeSet::new(),
-            paths: BTreeMap::new(),
+            sights: BTreeMap::new(),
             look,
             undone: false,
             last_trouble: None,

@@ -1,5 +1,6 @@
 //! Where `muster connect` comes in: one session for each client of stock Nix.
 
+mod adding;
 mod graph;
 mod relay;
 
@@ -282,7 +283,7 @@ impl Session {
     /// Asks the local store until it answers, through outages of its daemon.
     async fn persist<T, Asked>(
         &mut self,
-        ask: impl Fn() -> Asked,
+        mut ask: impl FnMut() -> Asked,
     ) -> Result<Result<T, LocalError>, SessionError>
     where
         Asked: Future<Output = Result<T, LocalError>>,
@@ -371,34 +372,11 @@ impl Session {
         if let Some(daemon) = self.daemon.take() {
             return Ok(daemon);
         }
-        let mut daemon = self.world.local.try_daemon().await?;
-        if let Some(options) = &self.options {
-            daemon.keep_private();
-            daemon.call(options, &mut drop).await?;
-        }
-        Ok(daemon)
+        adding::open(&self.world, self.options.as_ref()).await
     }
 
     fn keep(&mut self, daemon: Lease) {
         self.daemon = Some(daemon).filter(|daemon| daemon.is_private() && daemon.is_clean());
-    }
-
-    async fn add_to_local_store(&mut self, request: &Request) -> Result<(), SessionError> {
-        let (pipe, mut upload) = tokio::io::duplex(DATA_CHUNK);
-        let opened = self.local_daemon().await;
-        // Without a daemon the upload is still taken to its end: what follows it is the next request.
-        let added = async move {
-            let mut daemon = opened?;
-            let added = daemon.upload_from(request, &mut upload, &mut drop).await;
-            Ok::<_, LocalError>((daemon, added))
-        };
-        let added = async { Ok(added.await) };
-        let (added, ()) = tokio::try_join!(added, receive_upload(&mut self.reader, pipe))?;
-        let added = added.and_then(|(daemon, added)| {
-            self.keep(daemon);
-            Ok(added?)
-        });
-        self.reply_or_error(added).await
     }
 
     async fn send_from_local_store(&mut self, request: &Request) -> Result<(), SessionError> {
@@ -459,25 +437,6 @@ impl Session {
 
 fn out_of_turn(unit: Option<Unit>) -> SessionError {
     unit.map_or(SessionError::Closed, |unit| SessionError::OutOfPlace(unit.name()))
-}
-
-/// Takes an upload to its end, also when nobody wants it any more: what follows it is the next request.
-async fn receive_upload(
-    reader: &mut LinkReader,
-    mut to: impl AsyncWriteExt + Unpin,
-) -> Result<(), SessionError> {
-    let mut wanted = true;
-    loop {
-        match reader.recv().await? {
-            Some((Unit::Data(bytes), _)) => wanted = wanted && to.write_all(&bytes).await.is_ok(),
-            Some((Unit::End, _)) => break,
-            Some((unit, _)) => return Err(SessionError::OutOfPlace(unit.name())),
-            None => return Err(SessionError::Closed),
-        }
-    }
-    // Where the other end is gone already, its own error says why.
-    let _ = to.shutdown().await;
-    Ok(())
 }
 
 async fn send_all(mut from: impl AsyncReadExt + Unpin, writer: &mut LinkWriter) -> Result<(), SessionError> {

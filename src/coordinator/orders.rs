@@ -37,7 +37,9 @@ impl Driver {
     /// All of them or none: a slip of the pen is no half-done order.
     fn drain(&mut self, names: &[String], by: Option<By>) -> Result<Result<Reply, String>, RunError> {
         let known = |name: &String| {
-            let parsed = BuilderName::parse(name).ok().filter(|name| self.state.knows(name));
+            let is_one =
+                |name: &BuilderName| self.state.knows(name) || self.state.drains().contains_key(name);
+            let parsed = BuilderName::parse(name).ok().filter(is_one);
             parsed.ok_or_else(|| format!("no builder is named '{name}'; `muster status` lists them"))
         };
         let builders = match names.iter().map(known).collect::<Result<Vec<_>, _>>() {
@@ -53,6 +55,10 @@ impl Driver {
             tracing::info!(%builder, by = by.as_deref(), "{}", if by.is_some() { "drained" } else { "takes builds again" });
             self.step(event)?;
             said.push(self.after_draining(&builder));
+        }
+        if let Err(why) = self.keep_drains() {
+            tracing::warn!("{why}");
+            said.push(why);
         }
         Ok(Ok(Reply::Done { said: said.join("\n") }))
     }

@@ -1,5 +1,6 @@
 //! What to type, or to write into which file.
 
+use super::fix::{Fix, here, say};
 use super::host::{BadKey, Facts, Patient};
 use super::ssh::{Attempt, KeyTrouble, Outcome, Settings};
 use crate::wire::probe::Kvm;
@@ -34,90 +35,88 @@ fn place(patient: Patient<'_>) -> String {
 }
 
 /// The URI with one parameter more, as the configuration takes it.
-pub(super) fn uri_with(patient: Patient<'_>, parameter: &str) -> String {
+pub(super) fn uri_with(patient: Patient<'_>, parameter: &str) -> Fix {
     let uri = patient.uri.to_string();
     let mark = if uri.contains('?') { '&' } else { '?' };
-    format!("in the configuration: uri = \"{uri}{mark}{parameter}\"")
+    say("in the configuration: ").configuration(format!("uri = \"{uri}{mark}{parameter}\""))
 }
 
-pub(super) fn configuration(why: &str) -> String {
+pub(super) fn configuration(why: &str) -> Fix {
     match why.split_once("Bad owner or permissions on ") {
         Some((_, file)) => {
             let file = shell(file.split_whitespace().next().unwrap_or_default());
-            format!("chown \"$(id -un)\" {file} && chmod 600 {file}")
+            here(format!("chown \"$(id -un)\" {file} && chmod 600 {file}"))
         }
-        None => "correct that line of ssh's configuration".to_owned(),
+        None => say("correct that line of ssh's configuration"),
     }
 }
 
-pub(super) fn address(patient: Patient<'_>) -> String {
+pub(super) fn address(patient: Patient<'_>) -> Fix {
     let host = &patient.uri.host;
-    format!(
-        "name its address in ssh's configuration: printf 'Host {host}\\n  HostName ADDRESS\\n' >> ~/.ssh/config \
-         (for a service: /etc/ssh/ssh_config)"
-    )
+    say("name its address in ssh's configuration: ")
+        .here(format!("printf 'Host {host}\\n  HostName ADDRESS\\n' >> ~/.ssh/config"))
+        .say(" (for a service: /etc/ssh/ssh_config)")
 }
 
 /// For all that is between us and a login.
-pub(super) fn reaching(patient: Patient<'_>, facts: &Facts, attempt: &Attempt) -> String {
+pub(super) fn reaching(patient: Patient<'_>, facts: &Facts, attempt: &Attempt) -> Fix {
     let port = settings(facts).map_or(22, |settings| settings.port);
     match attempt.outcome {
-        Outcome::Refused => format!(
-            "start its ssh server: systemctl enable --now ssh (or sshd; on NixOS `services.openssh.enable = true;`). \
-             Where it listens at another port than {port}, say so: uri = \"ssh-ng://{}:PORT\"",
+        Outcome::Refused => say("start its ssh server: ").builder("systemctl enable --now ssh").say(format!(
+            " (or sshd; on NixOS `services.openssh.enable = true;`). Where it listens at another port than {port}, say \
+             so: uri = \"ssh-ng://{}:PORT\"",
             patient.uri.host
-        ),
-        Outcome::TimedOut | Outcome::Unreachable => format!(
+        )),
+        Outcome::TimedOut | Outcome::Unreachable => say(format!(
             "see that the machine is on and that no firewall drops port {port} (on NixOS \
-             `services.openssh.openFirewall = true;`): ping {}",
+             `services.openssh.openFirewall = true;`): "
+        ))
+        .here(format!(
+            "ping {}",
             shell(&settings(facts).map_or(patient.uri.host.clone(), |settings| settings.hostname.clone()))
-        ),
-        Outcome::Closed => {
-            "its server hangs up at once: look there with `journalctl -u ssh -u sshd -n 20` (fail2ban, \
-             MaxStartups and hosts.deny do that)"
-                .to_owned()
-        }
-        Outcome::Penalized => {
+        )),
+        Outcome::Closed => say("its server hangs up at once: look there with `")
+            .builder("journalctl -u ssh -u sshd -n 20")
+            .say("` (fail2ban, MaxStartups and hosts.deny do that)"),
+        Outcome::Penalized => say(
             "it turns our address away for a while, since logins from here have failed: wait a minute and ask again. To \
-             be spared, on the builder: PerSourcePenaltyExemptList ADDRESS in /etc/ssh/sshd_config"
-                .to_owned()
-        }
+             be spared, on the builder: PerSourcePenaltyExemptList ADDRESS in /etc/ssh/sshd_config",
+        ),
         Outcome::TooManyKeys => {
-            format!("name the one key: {}", uri_with(patient, "ssh-key=/root/.ssh/id_ed25519"))
+            let Fix { text, steps } = uri_with(patient, "ssh-key=/root/.ssh/id_ed25519");
+            Fix { text: format!("name the one key: {text}"), steps }
         }
-        Outcome::NoAgreement => "its ssh server is too old or too strict for ours: update it".to_owned(),
-        _ => format!("see what ssh says: ssh -v {} true", place(patient)),
+        Outcome::NoAgreement => say("its ssh server is too old or too strict for ours: update it"),
+        _ => say("see what ssh says: ").here(format!("ssh -v {} true", place(patient))),
     }
 }
 
-pub(super) fn unknown(patient: Patient<'_>, attempt: &Attempt) -> String {
-    let print = attempt.host_key.as_deref().unwrap_or("FINGERPRINT");
-    format!(
-        "if `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` (or another type) on the builder prints the same: muster \
-         doctor {} --pin {print}",
-        shell(patient.name)
-    )
+pub(super) fn unknown(patient: Patient<'_>, attempt: &Attempt) -> Fix {
+    vouch(say("if `"), patient, attempt)
 }
 
-pub(super) fn changed(patient: Patient<'_>, facts: &Facts, attempt: &Attempt) -> String {
+fn vouch(fix: Fix, patient: Patient<'_>, attempt: &Attempt) -> Fix {
+    let print = attempt.host_key.as_deref().unwrap_or("FINGERPRINT");
+    fix.builder("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
+        .say("` (or another type) on the builder prints the same: ")
+        .here(format!("muster doctor {} --pin {print}", shell(patient.name)))
+}
+
+pub(super) fn changed(patient: Patient<'_>, facts: &Facts, attempt: &Attempt) -> Fix {
     let file = match &attempt.outcome {
         Outcome::ChangedHostKey { known: Some((file, _)) } => format!("-f {} ", shell(file)),
         _ => String::new(),
     };
     let known_as = settings(facts).map_or(patient.uri.host.clone(), Settings::known_as);
-    format!(
-        "if the new key is right: ssh-keygen {file}-R {} and then, {}",
-        shell(&known_as),
-        unknown(patient, attempt)
-    )
+    let forget = say("if the new key is right: ").here(format!("ssh-keygen {file}-R {}", shell(&known_as)));
+    vouch(forget.say(" and then, if `"), patient, attempt)
 }
 
-pub(super) fn pinned(patient: Patient<'_>, facts: &Facts) -> String {
+pub(super) fn pinned(patient: Patient<'_>, facts: &Facts) -> Fix {
     let (host, port) = settings(facts).map_or((patient.uri.host.as_str(), 22), |s| (&s.hostname, s.port));
-    format!(
-        "if the machine was installed anew, write its new key: host_key = \"$(ssh-keyscan -p {port} {} | cut -d' ' -f2-)\"",
-        shell(host)
-    )
+    say("if the machine was installed anew, write its new key: host_key = \"$(")
+        .here(format!("ssh-keyscan -p {port} {} | cut -d' ' -f2-", shell(host)))
+        .say(")\"")
 }
 
 pub(super) fn key_found(path: &str, bad: &BadKey) -> String {
@@ -133,99 +132,98 @@ pub(super) fn key_found(path: &str, bad: &BadKey) -> String {
     }
 }
 
-pub(super) fn key_fix(patient: Patient<'_>, path: &str, bad: &BadKey) -> String {
+pub(super) fn key_fix(path: &str, bad: &BadKey) -> Fix {
     match bad {
         BadKey::Missing { beside } => match beside.first() {
-            Some(other) => format!(
-                "name that one: key = \"{other}\" in its [[builder]] (in a machines line: {other} as the third field)"
-            ),
-            None => {
-                format!("make one and give its public half to the builder: muster key --file {}", shell(path))
-            }
+            Some(other) => say("name that one: ")
+                .configuration(format!("key = \"{other}\""))
+                .say(format!(" in its [[builder]] (in a machines line: {other} as the third field)")),
+            None => say("make one and give its public half to the builder: ")
+                .here(format!("muster key --file {}", shell(path))),
         },
         BadKey::Unreadable(_) => own(path),
-        BadKey::TooOpen(_) => format!("chmod 600 {}", shell(path)),
+        BadKey::TooOpen(_) => here(format!("chmod 600 {}", shell(path))),
         BadKey::Public => {
             let private = path.strip_suffix(".pub").unwrap_or(path);
-            let _ = patient;
-            format!("name the private one: key = \"{private}\"")
+            say("name the private one: ").configuration(format!("key = \"{private}\""))
         }
     }
 }
 
 /// Only root gives files away.
-fn own(path: &str) -> String {
-    format!("sudo chown \"$(id -un)\" {0} && chmod 600 {0}", shell(path))
+fn own(path: &str) -> Fix {
+    here(format!("sudo chown \"$(id -un)\" {0} && chmod 600 {0}", shell(path)))
 }
 
 /// What was found, and the fix.
-pub(super) fn key_trouble(path: &str, trouble: KeyTrouble) -> (String, String) {
+pub(super) fn key_trouble(path: &str, trouble: KeyTrouble) -> (String, Fix) {
     let word = shell(path);
     match trouble {
-        KeyTrouble::Missing => (format!("{path} is not there"), format!("muster key --file {word}")),
+        KeyTrouble::Missing => (format!("{path} is not there"), here(format!("muster key --file {word}"))),
         KeyTrouble::Unreadable => (format!("{path} cannot be read"), own(path)),
         KeyTrouble::TooOpen => {
-            (format!("others may read {path}, so ssh will not"), format!("chmod 600 {word}"))
+            (format!("others may read {path}, so ssh will not"), here(format!("chmod 600 {word}")))
         }
         KeyTrouble::Invalid => (
             format!("{path} is no private key that ssh understands"),
-            format!("move it away and make a new one: muster key --file {word}"),
+            say("move it away and make a new one: ").here(format!("muster key --file {word}")),
         ),
         KeyTrouble::Passphrase => (
             format!("{path} needs a passphrase, and nobody is there to type it"),
-            format!(
-                "take the passphrase away: ssh-keygen -p -N '' -f {word} (or, as a user with an agent: ssh-add {word})"
-            ),
+            say("take the passphrase away: ")
+                .here(format!("ssh-keygen -p -N '' -f {word}"))
+                .say(format!(" (or, as a user with an agent: ssh-add {word})")),
         ),
         KeyTrouble::AgentRefused => (
             format!("the ssh agent does not sign with {path}"),
-            "unlock the agent, or name a key without a passphrase: muster key".to_owned(),
+            say("unlock the agent, or name a key without a passphrase: ").here("muster key"),
         ),
     }
 }
 
-pub(super) fn denied(patient: Patient<'_>, facts: &Facts, attempt: &Attempt) -> String {
+pub(super) fn denied(patient: Patient<'_>, facts: &Facts, attempt: &Attempt) -> Fix {
     let user = user(facts);
     let Some(key) =
         patient.uri.key.as_ref().map(|key| key.display().to_string()).or_else(|| attempt.accepted.clone())
     else {
         return match attempt.offered {
-            0 => "make a key and give its public half to the builder: muster key".to_owned(),
-            _ => format!("give it one of our keys: ssh-copy-id {}", place(patient)),
+            0 => say("make a key and give its public half to the builder: ").here("muster key"),
+            _ => say("give it one of our keys: ").here(format!("ssh-copy-id {}", place(patient))),
         };
     };
-    format!(
-        "add the line of {key}.pub to the authorized keys of {user} on the builder: ssh-copy-id -i {} {}",
+    say(format!("add the line of {key}.pub to the authorized keys of {user} on the builder: ")).here(format!(
+        "ssh-copy-id -i {} {}",
         shell(&format!("{key}.pub")),
         place(patient)
-    )
+    ))
 }
 
-pub(super) fn no_shell(facts: &Facts) -> String {
-    format!("give {} a login shell on the builder: usermod -s /bin/sh {}", user(facts), shell(user(facts)))
+pub(super) fn no_shell(facts: &Facts) -> Fix {
+    let user = user(facts);
+    say(format!("give {user} a login shell on the builder: "))
+        .builder(format!("usermod -s /bin/sh {}", shell(user)))
 }
 
-pub(super) fn noise(patient: Patient<'_>, facts: &Facts) -> String {
-    format!(
-        "on the builder, let nothing print without a terminal: put `[ -t 1 ] || return` first in ~{}/.bashrc, or wherever \
-         `grep -n echo` finds it; `ssh {} true` must print nothing",
-        user(facts),
-        place(patient)
-    )
+pub(super) fn noise(patient: Patient<'_>, facts: &Facts) -> Fix {
+    say("on the builder, let nothing print without a terminal: put `[ -t 1 ] || return` first in ~")
+        .say(user(facts))
+        .say("/.bashrc, or wherever `grep -n echo` finds it; `")
+        .here(format!("ssh {} true", place(patient)))
+        .say("` must print nothing")
 }
 
-pub(super) fn install(facts: &Facts) -> String {
-    format!(
-        "install Nix for all users there (https://nixos.org/download), or see that {} may read /nix/var/nix/profiles",
-        user(facts)
-    )
+pub(super) fn install(facts: &Facts) -> Fix {
+    say("install Nix for all users there: ")
+        .builder("curl -L https://nixos.org/nix/install | sh -s -- --daemon")
+        .say(" (https://nixos.org/download says what that does, and other ways)")
+        .say(format!("; or see that {} may read /nix/var/nix/profiles", user(facts)))
 }
 
-pub(super) fn daemon(patient: Patient<'_>) -> String {
-    format!(
-        "see what it says: ssh {} nix-daemon --stdio </dev/null; on the builder: systemctl restart nix-daemon",
-        place(patient)
-    )
+pub(super) fn daemon(patient: Patient<'_>) -> Fix {
+    say("see what it says: ")
+        .here(format!("ssh {} nix-daemon --stdio </dev/null", place(patient)))
+        .say("; on the builder: ")
+        .builder("systemctl restart nix-daemon")
 }
 
 /// A machines line for stock Nix.
@@ -238,27 +236,43 @@ pub(super) fn stock_line(patient: Patient<'_>, facts: &Facts) -> String {
     format!("ssh://{user}{} {system} {key} 1 1", patient.uri.host)
 }
 
-pub(super) fn trusted_users(facts: &Facts) -> String {
+pub(super) fn trusted_users(facts: &Facts) -> Fix {
     let user = user(facts);
-    format!(
-        "on the builder: echo 'extra-trusted-users = {user}' >> /etc/nix/nix.conf && systemctl restart nix-daemon (on NixOS \
-         `nix.settings.trusted-users = [ \"{user}\" ];`)"
-    )
+    say("on the builder: ")
+        .builder(format!(
+            "echo 'extra-trusted-users = {user}' >> /etc/nix/nix.conf && systemctl restart nix-daemon"
+        ))
+        .say(format!(" (on NixOS `nix.settings.trusted-users = [ \"{user}\" ];`)"))
 }
 
-pub(super) fn features(missing: &str, state: Option<Kvm>) -> String {
+pub(super) fn features(missing: &str, state: Option<Kvm>) -> Fix {
     if missing.split(' ').any(|feature| feature == "kvm") && state != Some(Kvm::Yes) {
-        return format!("{}; or take kvm out of `features` and `mandatory`", kvm(state));
+        return kvm(state).say("; or take kvm out of `features` and `mandatory`");
     }
-    format!(
-        "on the builder: echo 'extra-system-features = {missing}' >> /etc/nix/nix.conf && systemctl restart nix-daemon; or \
-         take it out of `features` and `mandatory`"
-    )
+    say("on the builder: ")
+        .builder(format!(
+            "echo 'extra-system-features = {missing}' >> /etc/nix/nix.conf && systemctl restart nix-daemon"
+        ))
+        .say("; or take it out of `features` and `mandatory`")
 }
 
-pub(super) fn kvm(state: Option<Kvm>) -> String {
+pub(super) fn kvm(state: Option<Kvm>) -> Fix {
     match state {
-        Some(Kvm::Denied) => "on the builder: chmod 666 /dev/kvm (its udev rule: KERNEL==\"kvm\", MODE=\"0666\")".to_owned(),
-        _ => "turn virtualisation on in its firmware, and on the builder: modprobe kvm_intel || modprobe kvm_amd".to_owned(),
+        Some(Kvm::Denied) => say("on the builder: ")
+            .builder("chmod 666 /dev/kvm")
+            .say(" (its udev rule: KERNEL==\"kvm\", MODE=\"0666\")"),
+        _ => say("turn virtualisation on in its firmware, and on the builder: ")
+            .builder("modprobe kvm_intel || modprobe kvm_amd"),
     }
+}
+
+pub(super) fn space() -> Fix {
+    say("on the builder: ")
+        .builder("nix-collect-garbage --delete-older-than 14d")
+        .say(" (and `min-free = 10G` in its nix.conf)")
+}
+
+/// Where it is wrong: there, or here.
+pub(super) fn clock() -> Fix {
+    say("on the machine that is wrong: ").builder("timedatectl set-ntp true")
 }

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::fix::{Fix, Step};
+
 const NOT_ASKED: &str = "not asked";
 
 /// What came of a check.
@@ -30,6 +32,9 @@ pub struct Check {
     /// What to type or to write, where something is to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+    /// What of that is to be typed or written word for word, and where, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
 }
 
 /// This machine or a builder, and all its checks in the order in which they were asked.
@@ -55,12 +60,12 @@ pub struct Diagnosis {
 impl Check {
     /// All is well.
     pub fn ok(name: &'static str, found: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Ok, found: found.into(), fix: None }
+        Self { name, verdict: Verdict::Ok, found: found.into(), fix: None, steps: Vec::new() }
     }
 
     /// It was not asked.
     pub fn skipped(name: &'static str, why: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Skipped, found: why.into(), fix: None }
+        Self { name, verdict: Verdict::Skipped, found: why.into(), fix: None, steps: Vec::new() }
     }
 
     /// It was not asked, since that check failed.
@@ -74,13 +79,17 @@ impl Check {
     }
 
     /// It could be better.
-    pub fn warn(name: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Warn, found: found.into(), fix: Some(fix.into()) }
+    pub fn warn(name: &'static str, found: impl Into<String>, fix: impl Into<Fix>) -> Self {
+        Self::wrong(name, Verdict::Warn, found.into(), fix.into())
     }
 
     /// It must be mended.
-    pub fn fail(name: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Fail, found: found.into(), fix: Some(fix.into()) }
+    pub fn fail(name: &'static str, found: impl Into<String>, fix: impl Into<Fix>) -> Self {
+        Self::wrong(name, Verdict::Fail, found.into(), fix.into())
+    }
+
+    fn wrong(name: &'static str, verdict: Verdict, found: String, fix: Fix) -> Self {
+        Self { name, verdict, found, fix: Some(fix.text), steps: fix.steps }
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::advice;
 use super::check::Check;
+use super::fix::say;
 use super::ssh::{Attempt, Outcome, Settings};
 use crate::config::SshUri;
 use crate::domain::{Feature, Trust};
@@ -205,7 +206,9 @@ fn host_key(patient: Patient<'_>, facts: &Facts) -> Check {
         Outcome::RevokedHostKey => Check::fail(
             NAME,
             format!("{now} is marked as revoked here"),
-            "make a new host key on the builder: rm /etc/ssh/ssh_host_*_key* && ssh-keygen -A, and restart its sshd",
+            say("make a new host key on the builder: ")
+                .builder("rm /etc/ssh/ssh_host_*_key* && ssh-keygen -A && systemctl restart ssh")
+                .say(" (or sshd)"),
         ),
         _ if attempt.host_key.is_none() => {
             Check::skipped(NAME, "the connection ended before the server showed it")
@@ -218,7 +221,7 @@ fn key(patient: Patient<'_>, facts: &Facts) -> Check {
     const NAME: &str = "key";
     let path = patient.uri.key.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     if let Some(Err(bad)) = &facts.key {
-        return Check::fail(NAME, advice::key_found(&path, bad), advice::key_fix(patient, &path, bad));
+        return Check::fail(NAME, advice::key_found(&path, bad), advice::key_fix(&path, bad));
     }
     let attempt = facts.attempt.as_ref();
     let denied = attempt.filter(|attempt| matches!(attempt.outcome, Outcome::Denied | Outcome::TooManyKeys));
@@ -431,16 +434,14 @@ fn features(patient: Patient<'_>, facts: &Facts) -> Check {
 
 fn space(facts: &Facts) -> Check {
     const NAME: &str = "store-space";
-    const FIX: &str =
-        "on the builder: nix-collect-garbage --delete-older-than 14d (and `min-free = 10G` in its nix.conf)";
     let Some(report) = report(facts) else { return Check::after(NAME, "shell") };
     let Some(free) = report.store_free else {
         return Check::skipped(NAME, "it does not say how much is free");
     };
     let found = format!("{} free", bytesize::ByteSize(free));
     match free {
-        free if free < NO_SPACE => Check::fail(NAME, found, FIX),
-        free if free < LITTLE_SPACE => Check::warn(NAME, found, FIX),
+        free if free < NO_SPACE => Check::fail(NAME, found, advice::space()),
+        free if free < LITTLE_SPACE => Check::warn(NAME, found, advice::space()),
         _ => Check::ok(NAME, found),
     }
 }
@@ -451,11 +452,7 @@ fn clock(facts: &Facts) -> Check {
     let way = if ahead < 0 { "behind" } else { "ahead of" };
     match ahead.unsigned_abs() {
         seconds if seconds <= CLOCKS_DIFFER.unsigned_abs() => Check::ok(NAME, "agrees with ours"),
-        seconds => Check::warn(
-            NAME,
-            format!("{seconds} s {way} ours"),
-            "on the machine that is wrong: timedatectl set-ntp true",
-        ),
+        seconds => Check::warn(NAME, format!("{seconds} s {way} ours"), advice::clock()),
     }
 }
 

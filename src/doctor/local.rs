@@ -1,6 +1,7 @@
 //! The checks of this machine.
 
 use super::check::Check;
+use super::fix::{Fix, here, say};
 use super::host::{Daemon, numbers, version_of};
 
 /// Every check of this machine, in order.
@@ -91,7 +92,8 @@ fn program(facts: &Facts) -> Check {
         None => Check::fail(
             "nix-daemon",
             "there is no nix-daemon on PATH or in the usual places",
-            "install Nix (https://nixos.org/download), or name it in the configuration: nix_daemon = \"/path/of/nix-daemon\"",
+            say("install Nix (https://nixos.org/download), or name it in the configuration: ")
+                .configuration("nix_daemon = \"/path/of/nix-daemon\""),
         ),
     }
 }
@@ -99,11 +101,7 @@ fn program(facts: &Facts) -> Check {
 fn daemon(facts: &Facts) -> Check {
     match &facts.daemon {
         Ok(_) => Check::ok("local-daemon", "answers"),
-        Err(why) => Check::fail(
-            "local-daemon",
-            why,
-            "systemctl restart nix-daemon (macOS: sudo launchctl kickstart -k system/org.nixos.nix-daemon)",
-        ),
+        Err(why) => Check::fail("local-daemon", why, restart_daemon()),
     }
 }
 
@@ -129,17 +127,28 @@ fn bash(facts: &Facts) -> Check {
         Bash::Missing(path) => Check::fail(
             NAME,
             format!("Nix {version} starts muster by bash, and the daemon's PATH has none: {path}"),
-            format!(
+            here(format!(
                 "mkdir -p /etc/systemd/system/nix-daemon.service.d && printf '[Service]\\nEnvironment=PATH={path}:/usr/bin:/bin\\n' \
                  > /etc/systemd/system/nix-daemon.service.d/bash.conf && systemctl daemon-reload && systemctl restart \
-                 nix-daemon (on NixOS `systemd.services.nix-daemon.path = [ pkgs.bash ];`)"
-            ),
+                 nix-daemon"
+            ))
+            .say(" (on NixOS `systemd.services.nix-daemon.path = [ pkgs.bash ];`)"),
         ),
         Bash::Unseen => Check::warn(
             NAME,
             format!("Nix {version} starts muster by bash, and the daemon's PATH cannot be seen"),
-            "run this as root while nix-daemon runs: sudo muster doctor",
+            say("run this as root while nix-daemon runs: ").here("sudo muster doctor"),
         ),
+    }
+}
+
+/// As this kind of machine does it.
+fn restart_daemon() -> Fix {
+    const LINUX: &str = "systemctl restart nix-daemon";
+    const MACOS: &str = "sudo launchctl kickstart -k system/org.nixos.nix-daemon";
+    match cfg!(target_os = "macos") {
+        true => here(MACOS).say(format!(" (Linux: {LINUX})")),
+        false => here(LINUX).say(format!(" (macOS: {MACOS})")),
     }
 }
 
@@ -155,10 +164,12 @@ fn machines(facts: &Facts) -> Check {
     let file = &facts.machines_file;
     match facts.machines {
         Some(1..) => Check::ok(NAME, format!("{file} has {}", lines(facts.machines))),
-        Some(0) => {
-            Check::fail(NAME, format!("{file} is empty, so Nix builds here alone"), "muster coordinator")
-        }
-        None => Check::fail(NAME, format!("{file} is not there"), "muster coordinator"),
+        Some(0) => Check::fail(
+            NAME,
+            format!("{file} is empty, so Nix builds here alone"),
+            here("muster coordinator"),
+        ),
+        None => Check::fail(NAME, format!("{file} is not there"), here("muster coordinator")),
     }
 }
 
@@ -181,9 +192,14 @@ fn nix_conf(facts: &Facts) -> Check {
     }
     let found = format!("{conf} does not name {ours}, so Nix never reads our lines");
     match facts.is_root {
-        true => Check::fail(NAME, found, format!("muster setup (or, in {conf}: builders = @{ours})")),
+        true => Check::fail(
+            NAME,
+            found,
+            here("muster setup").say(format!(" (or, in {conf}: builders = @{ours})")),
+        ),
         false => {
-            Check::warn(NAME, found, format!("say it with each build: nix build --builders @{ours} ..."))
+            let each = say("say it with each build: ").here(format!("nix build --builders @{ours} ..."));
+            Check::warn(NAME, found, each)
         }
     }
 }
@@ -199,14 +215,16 @@ fn other_lines(facts: &Facts) -> Check {
 fn endpoint(facts: &Facts) -> Check {
     match &facts.endpoint {
         (socket, Ok(())) => Check::ok("endpoint", socket),
-        (socket, Err(why)) => Check::fail("endpoint", format!("{socket}: {why}"), "muster coordinator"),
+        (socket, Err(why)) => Check::fail("endpoint", format!("{socket}: {why}"), here("muster coordinator")),
     }
 }
 
 fn coordinator(facts: &Facts) -> Check {
     match &facts.coordinator {
         (_, Ok(said)) => Check::ok("coordinator", said),
-        (socket, Err(why)) => Check::fail("coordinator", format!("{socket}: {why}"), "muster coordinator"),
+        (socket, Err(why)) => {
+            Check::fail("coordinator", format!("{socket}: {why}"), here("muster coordinator"))
+        }
     }
 }
 

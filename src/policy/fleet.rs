@@ -219,6 +219,10 @@ impl Fleet {
         true
     }
 
+    pub(super) fn drains(&self) -> &BTreeMap<BuilderName, String> {
+        &self.drained
+    }
+
     /// Whether anything new may start there, and who said so.
     pub(super) fn drain(&mut self, name: &BuilderName, by: Option<String>) {
         match &by {

@@ -3,7 +3,7 @@
 //! What a step does is spread by concern: `health` (builders), `requests` (clients), `attempts` (how attempts go and
 //! end), `schedule` (what starts where), `waiting` (what is said meanwhile). Each pushes its effects onto `out`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 
@@ -115,6 +115,11 @@ impl State {
     /// Whether a builder of that name is known, be it that it is about to leave.
     pub fn knows(&self, builder: &BuilderName) -> bool {
         self.fleet.get(builder).is_some()
+    }
+
+    /// Which builders are drained and by whom, also those that no source knows now.
+    pub fn drains(&self) -> &BTreeMap<BuilderName, String> {
+        self.fleet.drains()
     }
 
     /// Where a build could start now, with the reasons; none where it is not known (any more).

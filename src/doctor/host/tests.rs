@@ -71,7 +71,9 @@ fn check(facts: &Facts, name: &str, verdict: Verdict, fix: &str) {
     let all = examine("ssh-ng://eva@b1?ssh-key=/k", "big-parallel", facts);
     let found = all.iter().find(|check| check.name == name).expect("a check of that name");
     assert_eq!(found.verdict, verdict, "{found:?}");
-    assert!(found.fix.as_deref().unwrap_or_default().contains(fix), "{found:?}");
+    let text = found.fix.as_deref().unwrap_or_default();
+    assert!(text.contains(fix), "{found:?}");
+    assert!(found.steps.iter().all(|step| text.contains(&step.text)), "{found:?}");
 }
 
 fn with(change: impl FnOnce(&mut Facts)) -> Facts {
