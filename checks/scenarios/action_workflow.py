@@ -23,7 +23,7 @@ nodes = {
 COUNTS = '{"ubuntu-24.04": 2}'
 FLAKE = """{ outputs = _: { packages.x86_64-linux.my-package = let
   part = name: derivation { inherit name; system = "x86_64-linux"; builder = "/bin/sh"; salt = "%s";
-    args = [ "-c" "read h </labhost; echo $h >$out; for i in 1 2 3 4 5 6; do /bin/sleep 0.5 || :; done" ]; };
+    args = [ "-c" "read h </labhost; echo $h >$out; sleep 3" ]; };
   in derivation { name = "whole"; system = "x86_64-linux"; builder = "/bin/sh"; salt = "%s";
     parts = map part [ "part-1" "part-2" "part-3" "part-4" ]; args = [ "-c" "read h </labhost; echo $h $parts >$out" ]; }; }; }"""
 

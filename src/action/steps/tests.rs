@@ -146,7 +146,7 @@ fn the_coordinators_configuration_is_good_and_expects_what_the_plan_brings() {
     let systems = ["x86_64-linux", "aarch64-linux", "x86_64-darwin", "aarch64-darwin"];
     let expected = systems.map(|system| format!("[[expect]]\nsystems = [\"{system}\"]\n"));
     check(&coordinator(&[]), &expected.each_ref().map(String::as_str));
-    check(&coordinator(&[]), &["group = 121\n", "names = [\"b-ubuntu-24.04-1\", "]);
+    check(&coordinator(&[]), &["group = \"121\"\n", "names = [\"b-ubuntu-24.04-1\", "]);
     let found = job("coordinator", &[("discover_tag", "tag:b"), ("discover_prefix", "nix-")]);
     check(&found, &["tailscale = { tag = \"tag:b\", prefix = \"nix-\" }"]);
 }
