@@ -12,7 +12,7 @@ from lib_action import REPOSITORY, Job, load
 from lib_tailnet import POLICY, Tailnet
 
 needs = ("command:wait", "command:builder", "command:join", "python:yaml")
-limit_seconds = 420
+limit_seconds = 540
 RUNNER = {"role": "builder", "tailscale": True, "authorized": False, "access": "ssh"}
 nodes = {
     "control": {"role": "control"},
@@ -98,6 +98,18 @@ class Cluster:
         (step,) = [step for step in self.workflow["coordinator"]["steps"] if part in step.get("name", "")]
         self.coordinator.run([step])
 
+    def begin_build(self) -> Background:
+        """The step that builds, in the background."""
+        (step,) = [step for step in self.workflow["coordinator"]["steps"] if "Execute" in step.get("name", "")]
+        return self.hub.spawn(self.coordinator.command(step["run"], {}))
+
+    def parts(self) -> set[str]:
+        """Where the parts of what was built were built."""
+        result = self.hub.succeed(f"readlink {self.coordinator.temp}/work/result").strip()
+        paths = self.hub.succeed(f"cut -d' ' -f2- {result}").split()
+        self.hub.succeed(f"nix-store --check-validity {result} {' '.join(paths)}")
+        return {self.hub.succeed(f"head -n 1 {path}").strip() for path in paths}
+
     def finish(self) -> None:
         for job in [self.coordinator, *self.builders]:
             job.finish()
@@ -118,17 +130,14 @@ def script(control: Machine, hub: Machine, b1: Machine, b2: Machine) -> None:
     with subtest("it builds on its builders, and all that was built is here afterwards"):
         cluster = Cluster(control, hub, builders, 1)
         cluster.joined(cluster.start())
-        hub.succeed("muster status")
         cluster.step("Execute")
-        (result,) = hub.succeed(f"readlink {cluster.coordinator.temp}/work/result").split()
-        hub.succeed(f"nix-store --check-validity {result} $(cut -d' ' -f2- {result})")
-        hosts = {hub.succeed(f"head -n 1 {part}").split()[0] for part in hub.succeed(f"cut -d' ' -f2- {result}").split()}
-        assert hosts == {"b1", "b2"}, hosts
+        assert cluster.parts() == {"b1", "b2"}
 
     with subtest("the builders end green when they are released, and the outputs can be pushed"):
         cluster.step("Teardown")
         for serving in cluster.serving.values():
             serving.succeed(60)
+        result = hub.succeed(f"readlink {cluster.coordinator.temp}/work/result").strip()
         hub.succeed(f"nix --extra-experimental-features nix-command copy --to file:///srv/cache {result}")
 
     with subtest("the summary tells of it, and the tailnet is left"):
@@ -136,5 +145,52 @@ def script(control: Machine, hub: Machine, b1: Machine, b2: Machine) -> None:
         summary = cluster.coordinator.read("GITHUB_STEP_SUMMARY")
         assert "5 built on 2 builders" in summary and "```mermaid\ngantt" in summary, summary
         wait_for(lambda: "nix-builder" not in control.succeed("headscale nodes list"), "all nodes are gone", 60)
-        hub.fail("pgrep -f 'muster coordinator'")
+        hub.fail("pgrep -f '[m]uster coordinator'")
         cluster.no_secret()
+
+    with subtest("a builder that never comes is named, and `min_builders` goes on without it"):
+        cluster = Cluster(control, hub, builders, 2)
+        cluster.joined(cluster.start(absent=1, min_builders="1", wait="20"))
+        cluster.step("Execute")
+        assert cluster.parts() == {"b1"}
+        cluster.step("Teardown")
+        cluster.serving["b1"].succeed(60)
+        cluster.finish()
+
+    with subtest("without `min_builders` it is an error that says what is known of it"):
+        cluster = Cluster(control, hub, builders, 3)
+        thread = cluster.start(absent=1, wait="15")
+        thread.join(120)
+        said = str(cluster.failure)
+        assert "::error title=muster::" in said and cluster.matrix[1]["id"] in said and "min_builders: 1" in said, said
+        cluster.finish()
+        cluster.serving["b1"].succeed(60)
+
+    with subtest("a builder that is lost in a build costs no build"):
+        cluster = Cluster(control, hub, builders, 4)
+        cluster.joined(cluster.start())
+        build = cluster.begin_build()
+        wait_for(lambda: int(b2.succeed("pgrep -fc '[s]leep 3' || true")) > 0, "b2 builds", 60)
+        b2.crash()
+        build.succeed(180)
+        assert cluster.parts() == {"b1"} or "b2" in cluster.parts()
+        hub.succeed(f"truncate -s 0 {cluster.coordinator.temp}/GITHUB_STEP_SUMMARY")
+        cluster.step("Teardown")
+        cluster.coordinator.finish()
+        summary = cluster.coordinator.read("GITHUB_STEP_SUMMARY")
+        assert "LOST :crit" in summary and "What went wrong" in summary, summary
+        cluster.serving["b1"].succeed(60)
+        cluster.builders[0].finish()
+        b2.start()
+        b2.wait_for_unit("tailscaled")
+
+    with subtest("a coordinator that is killed keeps no builder for more than a minute"):
+        cluster = Cluster(control, hub, builders, 5)
+        cluster.joined(cluster.start())
+        cluster.step("Execute")
+        hub.succeed("kill -KILL $(cat /srv/runner/muster-action/coordinator.pid)")
+        for serving in cluster.serving.values():
+            serving.succeed(75)
+        hub.succeed(f"truncate -s 0 {cluster.coordinator.temp}/GITHUB_STEP_SUMMARY")
+        cluster.finish()
+        assert "built on 2 builders" in cluster.coordinator.read("GITHUB_STEP_SUMMARY")
