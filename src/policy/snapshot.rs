@@ -262,7 +262,7 @@ pub(super) fn builder_row(name: &BuilderName, builder: &Builder, now: Time) -> B
         drained: builder.closed_by().cloned(),
         slots: builder.slots(),
         busy: builder.busy,
-        speed_factor: caps.map_or_else(|| builder.spec.speed_factor.unwrap_or(1.0), |caps| caps.speed_factor),
+        speed_factor: (builder.own_speed() * 100.0).round() / 100.0,
         trust: caps.map(|caps| caps.trust),
         nix_version: caps.and_then(|caps| caps.nix_version.clone()),
         path: None,
