@@ -5,8 +5,11 @@
 
 mod action;
 pub mod builder;
+mod history;
 mod join;
+mod record;
 mod report;
+mod wait;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -16,8 +19,11 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use action::{ActionArgs, ActionStep};
 use builder::BuilderArgs;
+pub use history::HistoryArgs;
 pub use join::{JoinArgs, LeaveArgs, Role, TailscalePlaces};
+pub use record::RecordArgs;
 pub use report::{MatrixArgs, ReportArgs};
+pub use wait::{Gathering, WaitArgs};
 
 /// Turns any machines you can reach into one Nix build cluster.
 ///
@@ -88,6 +94,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Plan the jobs of a cluster out of GitHub's runners.
     Matrix(MatrixArgs),
+    /// Wait until builders are ready.
+    Wait(WaitArgs),
     /// Explain where a build runs or why it waits, or what a builder does.
     Why(WhyArgs),
     /// Keep new builds away from builders; what runs there may finish.
@@ -102,6 +110,10 @@ pub enum Command {
     Use(UseArgs),
     /// Ask builders what they can do, without a coordinator.
     Probe(ProbeArgs),
+    /// Show what builds taught: how long each package takes, and where it was built.
+    History(HistoryArgs),
+    /// Write down the graph of what was built, and how that went, to be replayed.
+    Record(RecordArgs),
     /// Find what is wrong between Nix and its builders, and say how to mend it.
     Doctor(DoctorArgs),
     /// Bring this machine into a tailnet, as a builder or a coordinator.
@@ -193,6 +205,9 @@ pub struct CoordinatorArgs {
     /// With --attach direct: probe the builders, write their lines, print them and exit.
     #[arg(long, requires = "attach")]
     pub once: bool,
+    /// What it waits for then.
+    #[command(flatten)]
+    pub gathering: Gathering,
 }
 
 /// `muster setup`

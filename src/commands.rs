@@ -9,14 +9,17 @@ mod connect;
 mod coordinator;
 mod demo;
 mod doctor;
+mod history;
 mod join;
 mod key;
 mod orders;
 mod probe;
+mod record;
 mod report;
 mod setup;
 mod status;
 mod use_label;
+mod wait;
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -81,14 +84,17 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Builder(args) => builder::run(&args, environment),
         Command::Setup(args) => setup::run(&args, environment),
         Command::Status(args) => status::run(&args, environment),
+        Command::Record(args) => record::run(&args, environment),
         Command::Report(args) => report::run(&args, environment),
         Command::Matrix(args) => report::matrix(&args),
+        Command::Wait(args) => wait::run(&args, environment),
         Command::Why(args) => orders::why(&args, environment),
         Command::Drain(args) => orders::drain(args, environment),
         Command::Undrain(args) => orders::undrain(args, environment),
         Command::Cancel(args) => orders::cancel(args, environment),
         Command::Stop(args) => orders::stop(&args, environment),
         Command::Use(args) => use_label::run(&args, environment),
+        Command::History(args) => history::run(&args, environment),
         Command::Probe(args) => probe::run(&args, environment),
         Command::Doctor(args) => doctor::run(&args, environment),
         Command::Join(args) => join::join(&args, environment),

@@ -32,5 +32,5 @@ pub use path_info::PathInfo;
 pub use route::{Glob, Label, Route};
 pub use store_path::{StoreDir, StoreHash, StorePath};
 pub use system::{Feature, System};
-pub use tailnet::{Admission, NodeFilter, SshServer, TailnetPath};
+pub use tailnet::{Absentee, Admission, NodeFilter, Sight, SshServer, TailnetPath};
 pub use time::Time;

@@ -6,10 +6,12 @@ pub mod config;
 pub mod diff;
 pub mod doctor;
 mod duration;
+pub mod history;
 pub mod key;
 pub mod probe;
 pub mod report;
 pub mod status;
+pub mod wait;
 pub mod why;
 
 pub use duration::human;
@@ -41,9 +43,12 @@ fn bytes(size: u64) -> String {
 
 /// Words from elsewhere on one line, of bounded length, without anything that a terminal would act on.
 fn tame(text: &str) -> String {
-    const LONGEST: usize = 300;
-    let mut tame: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(LONGEST).is_some() {
+    tame_to(300, text)
+}
+
+fn tame_to(longest: usize, text: &str) -> String {
+    let mut tame: String = text.chars().take(longest).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(longest).is_some() {
         tame.push('…');
     }
     tame

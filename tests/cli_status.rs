@@ -36,7 +36,7 @@ fn coordinator(dir: &Path, says: Vec<u8>) {
 }
 
 fn snapshot() -> Snapshot {
-    Snapshot { schema: 1, builders: vec![], builds: vec![], totals: Totals::default() }
+    Snapshot { schema: 1, builders: vec![], builds: vec![], totals: Totals::default(), absent: vec![] }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
@@ -17,9 +18,12 @@ use crate::edge::files::{
     FilesError, Lock, judge_runtime, listen, lock_beside, lock_runtime, make_dir, raise_open_files,
 };
 use crate::edge::signals::{Ending, Hangups, Signals};
+use crate::policy::goal::Goal;
 use crate::policy::snapshot::HealthWord;
 use crate::render;
 
+/// How long builders are waited for where nobody said it.
+const WAIT: Duration = Duration::from_secs(300);
 /// Everybody may read the state.
 const CONTROL_MODE: u32 = 0o666;
 
@@ -41,7 +45,7 @@ pub(super) fn run(args: &CoordinatorArgs, environment: &Environment) -> Result<(
     judge_runtime(runtime).map_err(failed)?;
     let _lock = lock_runtime(runtime).map_err(failed)?;
     let _lines = lock_beside(&config.endpoint.machines_file, "endpoint.machines_file").map_err(failed)?;
-    if args.once { block_on(once(config)) } else { block_on(serve(args, environment, config)) }
+    if args.once { block_on(once(args, config)) } else { block_on(serve(args, environment, config)) }
 }
 
 /// The configuration, and what Nix's own files add to it.
@@ -71,16 +75,26 @@ fn no_builder(config: &Config, look: &Look) -> Failure {
     ))
 }
 
+/// What it waits for, and for how long.
+fn gathering(args: &CoordinatorArgs) -> Option<(Goal, Duration)> {
+    let least = args.gathering.min_builders? as usize;
+    let wait = args.gathering.wait.unwrap_or(WAIT);
+    Some((Goal { least: Some(least), ..Goal::default() }, wait))
+}
+
 /// Writes the lines of direct attach and shows what was found.
-async fn once(config: Config) -> Result<(), Failure> {
+async fn once(args: &CoordinatorArgs, config: Config) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     let interrupted = shutdown.clone();
-    let done = guarded(&shutdown, coordinator::once(config, shutdown.clone())).await?;
+    let done = guarded(&shutdown, coordinator::once(config, gathering(args), shutdown.clone())).await?;
     let found = done.map_err(|error| Failure::Failed(error.into()))?;
     let rows = &found.snapshot.builders;
     print(&render::status::builders(&found.snapshot, None))?;
     if interrupted.is_cancelled() {
         return Err(Failure::Interrupted);
+    }
+    if let Some((standing, took)) = found.missed {
+        return Err(super::wait::missed(&standing, took));
     }
     if !rows.iter().any(|row| row.health == HealthWord::Healthy) {
         return Err(Failure::NoBuilder(anyhow::anyhow!("no builder could be used; no line was changed")));

@@ -32,6 +32,8 @@ pub(super) struct Attempt {
     pub id: AttemptId,
     pub reach: Arc<Reach>,
     pub job: Arc<Job>,
+    /// How many cores the build may use.
+    pub cores: Option<u32>,
     pub narration: Narration,
     pub cancel: CancellationToken,
     pub world: Arc<World>,
@@ -59,7 +61,8 @@ impl Attempt {
     }
 
     async fn carry_out(&self, pools: &Pools, stage: &Mutex<Stage>) -> Step<(BuildResult, Vec<Output>)> {
-        let mut channel = pools.control.checkout().await.map_err(|error| lost(Stage::Preparing, &error))?;
+        let channel = self.reach.checkout(pools, self.cores).await;
+        let mut channel = channel.map_err(|error| lost(Stage::Preparing, &error))?;
         let missing = self.prepare(&mut channel).await?;
         if !missing.is_empty() {
             self.reached(stage, Stage::Uploading).await;

@@ -11,9 +11,9 @@ use super::offer::Writes;
 use super::roster::Change;
 use super::{News, install, sources};
 use crate::config::Builder;
-use crate::domain::BuilderName;
+use crate::domain::{Absentee, BuilderName, TailnetPath};
 use crate::edge::discover::{Rank, Report};
-use crate::policy::snapshot::{BuilderRow, HealthWord};
+use crate::policy::snapshot::{AbsentRow, BuilderRow, HealthWord};
 use crate::policy::{self, Event, Snapshot};
 
 impl Driver {
@@ -29,7 +29,7 @@ impl Driver {
     pub(super) fn reported(&mut self, report: Report) -> Result<(), RunError> {
         match report {
             // A source of before a reload.
-            Report::Known(rank, _) | Report::Failed(rank) | Report::Paths(rank, _)
+            Report::Known(rank, _) | Report::Failed(rank) | Report::Sight(rank, _)
                 if !self.reporting.contains(&rank) => {}
             Report::Known(rank, builders) => {
                 self.awaited.remove(&rank);
@@ -38,8 +38,8 @@ impl Driver {
             Report::Failed(rank) => {
                 self.awaited.remove(&rank);
             }
-            Report::Paths(rank, paths) => {
-                self.paths.insert(rank, paths);
+            Report::Sight(rank, sight) => {
+                self.sights.insert(rank, sight);
             }
             Report::Nix(look) => {
                 let before = self.place();
@@ -58,19 +58,28 @@ impl Driver {
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.state.snapshot(self.now());
         for row in &mut snapshot.builders {
-            let path = self.paths.values().find_map(|paths| paths.get(&row.name));
+            let path = self.path_of(&row.name);
             row.path = path.filter(|_| row.health == HealthWord::Healthy).map(ToString::to_string);
+            row.host_name = self.sights.values().find_map(|sight| sight.host_names.get(&row.name)).cloned();
         }
+        let absent = self.sights.values().flat_map(|sight| sight.absent.iter().cloned());
+        let row =
+            |Absentee { name, host_name, online, why }| AbsentRow { name, host_name, online, reason: why };
+        snapshot.absent = absent.map(row).collect();
         snapshot
     }
 
     pub(super) fn report(&self) -> policy::Report {
         let mut report = self.state.report(self.now());
         for row in &mut report.builders {
-            let path = self.paths.values().find_map(|paths| paths.get(&row.name));
+            let path = self.path_of(&row.name);
             row.path = path.map(ToString::to_string);
         }
         report
+    }
+
+    fn path_of(&self, builder: &BuilderName) -> Option<&TailnetPath> {
+        self.sights.values().find_map(|sight| sight.paths.get(builder))
     }
 
     /// Where the lines go.

@@ -1,5 +1,6 @@
 //! How the coordinator reaches one builder: its channels, and what is under way to it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,9 +10,9 @@ use tokio_util::task::TaskTracker;
 
 use super::upload::InFlight;
 use crate::config::{Builder, BuilderUri};
-use crate::domain::{BuilderName, BuilderSpec, HostKey, StoreDir};
+use crate::domain::{BuilderName, BuilderSpec, HostKey, StoreDir, System};
 use crate::edge::channel::Transport;
-use crate::edge::pool::Pool;
+use crate::edge::pool::{CheckoutError, Lease, Pool};
 
 /// One builder, as the driver's tasks reach it.
 pub struct Reach {
@@ -32,6 +33,7 @@ pub struct Reach {
     pools: Arc<Mutex<Pools>>,
     /// In microseconds; 0 as long as it is not known.
     round_trip: Arc<AtomicU64>,
+    cores_by: Arc<Mutex<CoresBy>>,
     learned: Arc<Mutex<Learned>>,
 }
 
@@ -46,8 +48,24 @@ pub struct Learned {
     pub serves_only: bool,
     /// The probe's script runs there.
     pub has_shell: bool,
+    /// What it builds for without an emulator.
+    pub system: Option<System>,
+    /// This run of its kernel: builders that have it in common share a machine.
+    pub boot_id: Option<String>,
     /// The command that joins its agent, where it has one.
     pub agent: Option<String>,
+}
+
+/// How a build there is told how many cores it may use. It is tried out: an option may be taken and have no effect.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CoresBy {
+    /// Nobody has tried yet, or nothing works: the builder's own configuration decides.
+    #[default]
+    Nothing,
+    /// By the options of a channel.
+    Options,
+    /// By the daemon's command line: channels of their own.
+    Flag,
 }
 
 /// The channels to one builder.
@@ -57,17 +75,21 @@ pub struct Pools {
     pub control: Arc<Pool>,
     /// For uploads.
     pub bulk: Arc<Pool>,
+    /// For builds that see so many cores, where that takes a daemon of its own.
+    with_cores: Arc<Mutex<BTreeMap<u32, Arc<Pool>>>>,
 }
 
 impl Pools {
     fn new(transport: &Transport, store_dir: &StoreDir, patience: Duration, tracker: &TaskTracker) -> Self {
         let pool = |transport| Pool::new(transport, store_dir.clone(), patience, tracker.clone());
-        Self { control: pool(transport.clone()), bulk: pool(transport.bulk()) }
+        Self { control: pool(transport.clone()), bulk: pool(transport.bulk()), with_cores: Arc::default() }
     }
 
     fn cut(&self, reason: &str) {
         self.control.cut(reason);
         self.bulk.cut(reason);
+        let others = self.with_cores.lock().unwrap_or_else(PoisonError::into_inner);
+        others.values().for_each(|pool| pool.cut(reason));
     }
 }
 
@@ -84,6 +106,7 @@ impl Reach {
         let Builder { spec, uri } = builder.clone();
         let (in_flight, retired) = (Arc::default(), CancellationToken::new());
         let (pools, learned, round_trip) = (Arc::new(Mutex::new(pools)), Arc::default(), Arc::default());
+        let cores_by = Arc::default();
         Self {
             spec,
             uri,
@@ -96,6 +119,7 @@ impl Reach {
             tracker,
             pools,
             round_trip,
+            cores_by,
             learned,
         }
     }
@@ -114,6 +138,7 @@ impl Reach {
             tracker: self.tracker.clone(),
             pools: Arc::clone(&self.pools),
             round_trip: Arc::clone(&self.round_trip),
+            cores_by: Arc::clone(&self.cores_by),
             learned: Arc::clone(&self.learned),
         }
     }
@@ -147,6 +172,42 @@ impl Reach {
     pub fn answered_after(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         self.round_trip.store(micros, Ordering::Relaxed);
+    }
+
+    /// A channel for a build that shall see so many cores, as far as that can be.
+    pub async fn checkout(&self, pools: &Pools, cores: Option<u32>) -> Result<Lease, CheckoutError> {
+        let by = *self.cores_by.lock().unwrap_or_else(PoisonError::into_inner);
+        match (by, cores) {
+            (CoresBy::Flag, Some(cores)) => self.pool_of(pools, cores).checkout().await,
+            (CoresBy::Options, cores) => {
+                let mut lease = pools.control.checkout().await?;
+                lease.set_cores(cores.unwrap_or_default()).await?;
+                Ok(lease)
+            }
+            _ => pools.control.checkout().await,
+        }
+    }
+
+    /// Few numbers, so that channels are found again: powers of two.
+    fn pool_of(&self, pools: &Pools, cores: u32) -> Arc<Pool> {
+        let cores = 1 << cores.max(1).ilog2();
+        let mut all = pools.with_cores.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let transport = self.transport.with_cores(cores).unwrap_or_else(|| self.transport.clone());
+            Pool::new(transport, self.store_dir.clone(), self.patience, self.tracker.clone())
+        };
+        Arc::clone(all.entry(cores).or_insert_with(new))
+    }
+
+    /// A channel whose daemon was told so on its command line, to try that out; none where there is no command line.
+    pub async fn checkout_by_flag(&self, cores: u32) -> Option<Result<Lease, CheckoutError>> {
+        self.transport.with_cores(cores)?;
+        Some(self.pool_of(&self.pools(), cores).checkout().await)
+    }
+
+    /// From now on builds are told so.
+    pub fn tell_cores(&self, by: CoresBy) {
+        *self.cores_by.lock().unwrap_or_else(PoisonError::into_inner) = by;
     }
 
     /// How many transfers at once fill the link.

@@ -64,7 +64,7 @@ impl Driver {
         let before = std::mem::take(&mut self.reporting);
         self.reporting = sources::start(&Arc::clone(&self.world), &self.sources);
         let gone: Vec<Rank> = before.difference(&self.reporting).copied().collect();
-        self.paths.clear();
+        self.sights.clear();
         self.awaited.retain(|rank| self.reporting.contains(rank));
         gone.into_iter().try_for_each(|rank| self.learn(rank, Vec::new()))
     }

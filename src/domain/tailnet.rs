@@ -1,7 +1,9 @@
 //! A tailnet's machines: which of them are meant, and how they are reached.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+
+use super::builder::BuilderName;
 
 /// Which machines of a tailnet are builders. What is not said does not count; all that is said must be true.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,30 @@ impl fmt::Display for TailnetPath {
             Self::Relayed(relay) => write!(f, "relayed by {relay}"),
         }
     }
+}
+
+/// What a tailnet tells of its machines beside how they are reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// How packets get to those that are builders, as far as that is known.
+    pub paths: BTreeMap<BuilderName, TailnetPath>,
+    /// What those asked to be called that got another name.
+    pub host_names: BTreeMap<BuilderName, String>,
+    /// Those that are meant to be builders, and are none now.
+    pub absent: Vec<Absentee>,
+}
+
+/// A machine that is meant to be a builder, and is none now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Absentee {
+    /// As it may be shown.
+    pub name: String,
+    /// The name that it asked for, where that is another one.
+    pub host_name: Option<String>,
+    /// Whether the tailnet hears of it.
+    pub online: bool,
+    /// Why.
+    pub why: String,
 }
 
 /// The sides of a rule that lets us in: what the tailnet's policy calls us and the other machine.

@@ -7,12 +7,11 @@ mod exec;
 pub mod machines;
 mod tailscale;
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
 
 use crate::config::{Builder, BuilderUri, NixFiles, Tailnet};
-use crate::domain::{BuilderName, System, TailnetPath};
+use crate::domain::{BuilderName, Sight, System};
 use crate::wire::tailscale::Whois;
 use machines::Look;
 
@@ -36,8 +35,8 @@ pub enum Report {
     Known(Rank, Vec<Builder>),
     /// It cannot tell; what it said before holds.
     Failed(Rank),
-    /// How packets get to its builders now, as far as that is known.
-    Paths(Rank, BTreeMap<BuilderName, TailnetPath>),
+    /// What else it tells of its machines now.
+    Sight(Rank, Sight),
     /// What Nix's own files say now.
     Nix(Look),
 }

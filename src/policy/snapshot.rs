@@ -22,6 +22,23 @@ pub struct Snapshot {
     pub builds: Vec<BuildRow>,
     /// Since the start.
     pub totals: Totals,
+    /// Machines of a tailnet that are meant to be builders, and are none now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<AbsentRow>,
+}
+
+/// A machine that is meant to be a builder, and is none now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbsentRow {
+    /// Its name.
+    pub name: String,
+    /// The name that it asked for, where it got another one.
+    #[serde(default)]
+    pub host_name: Option<String>,
+    /// Whether the tailnet hears of it.
+    pub online: bool,
+    /// Why.
+    pub reason: String,
 }
 
 /// How a builder is.
@@ -76,6 +93,9 @@ pub struct BuilderRow {
     /// How packets get there, where a tailnet says it: `direct`, or `relayed by NAME`.
     #[serde(default)]
     pub path: Option<String>,
+    /// The name that it asked for in its tailnet, where it got another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_name: Option<String>,
     /// Builds that it finished since the start.
     pub built: u64,
     /// Attempts that were lost on it since the start.
@@ -191,6 +211,7 @@ impl State {
             builders: self.fleet.iter().map(|(name, builder)| builder_row(name, builder, now)).collect(),
             builds: running.chain(waiting).map(|(id, build)| self.build_row(id, build, now)).collect(),
             totals: self.totals.clone(),
+            absent: Vec::new(),
         }
     }
 
@@ -241,10 +262,11 @@ pub(super) fn builder_row(name: &BuilderName, builder: &Builder, now: Time) -> B
         drained: builder.closed_by().cloned(),
         slots: builder.slots(),
         busy: builder.busy,
-        speed_factor: caps.map_or_else(|| builder.spec.speed_factor.unwrap_or(1.0), |caps| caps.speed_factor),
+        speed_factor: (builder.own_speed() * 100.0).round() / 100.0,
         trust: caps.map(|caps| caps.trust),
         nix_version: caps.and_then(|caps| caps.nix_version.clone()),
         path: None,
+        host_name: None,
         measured: caps.and_then(|caps| caps.measured.as_deref()).map(MeasuredRow::from),
         built: builder.built,
         lost: builder.lost,

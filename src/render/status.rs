@@ -8,7 +8,7 @@ use comfy_table::CellAlignment;
 
 use super::{bytes, human, plain_table, tame, text_of};
 use crate::policy::Snapshot;
-use crate::policy::snapshot::{AttemptRow, BuildRow, BuilderRow, HealthWord, Totals};
+use crate::policy::snapshot::{AbsentRow, AttemptRow, BuildRow, BuilderRow, HealthWord, Totals};
 
 /// What to do where there is no builder.
 const NO_BUILDER: &str = "\
@@ -45,7 +45,14 @@ pub fn builders(snapshot: &Snapshot, width: Option<u16>) -> String {
         [] => NO_BUILDER.to_owned(),
         rows => builder_table(rows, width),
     };
-    format!("{text}\n")
+    format!("{text}\n{}", absent(snapshot))
+}
+
+/// A line for each machine of a tailnet that is meant to be a builder, and is none.
+fn absent(snapshot: &Snapshot) -> String {
+    let line = |row: &AbsentRow| format!("{} is no builder now: {}\n", tame(&row.name), tame(&row.reason));
+    let lines: String = snapshot.absent.iter().map(line).collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
 fn builder_table(rows: &[BuilderRow], width: Option<u16>) -> String {

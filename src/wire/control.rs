@@ -325,7 +325,13 @@ mod tests {
             "nix_version": "2.34.8", "built": 7, "lost": 1
         });
         let builder = serde_json::from_value(builder).expect("a builder");
-        Snapshot { schema: 1, builders: vec![builder], builds: vec![], totals: Totals::default() }
+        Snapshot {
+            schema: 1,
+            builders: vec![builder],
+            builds: vec![],
+            totals: Totals::default(),
+            absent: vec![],
+        }
     }
 
     /// Without limits of time.

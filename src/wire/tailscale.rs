@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use core::net::IpAddr;
 use serde::Deserialize;
 
-pub use choose::{Absence, Choice, Found, choose};
+pub use choose::{Absence, Absent, Choice, Found, choose};
 pub use http::{BUS, Head, NoHttp, STATUS, get};
 pub use whois::{Whois, whois};
 

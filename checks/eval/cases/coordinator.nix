@@ -134,6 +134,7 @@ in
       config = with' {
         sources.tailscale = [
           { tag = "tag:nix-builder"; }
+          { prefix = "build-"; }
           {
             names = [ "b1" ];
             ssh = "sshd";
@@ -148,6 +149,13 @@ in
       {
         tailscale = {
           tag = "tag:nix-builder";
+          ssh = "tailscale";
+          user = "remotebuild";
+        };
+      }
+      {
+        tailscale = {
+          prefix = "build-";
           ssh = "tailscale";
           user = "remotebuild";
         };
@@ -318,6 +326,14 @@ in
   "builders in extraOptions" = complains [ "nix.extraOptions" "nix.buildMachines" ] (
     with' one { nix.extraOptions = "builders = x"; }
   );
+  "all builds elsewhere, and two here" = refuses (
+    conf (with' (one // { forceRemote = true; }) { nix.settings.max-jobs = 2; })
+  );
+  "tailscale is at hand where it runs" =
+    let
+      config = with' one { services.tailscale.enable = true; };
+    in
+    holds (lib.elem config.services.tailscale.package config.systemd.services.muster.path);
   "a user whom the daemon turns away" = complains [ "allowed-users" "\"muster\"" ] (
     with' one { nix.settings.allowed-users = [ "@wheel" ]; }
   );

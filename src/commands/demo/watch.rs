@@ -208,7 +208,7 @@ pub mod tests {
             labels: Default::default(),
         };
         let builds = builds.iter().map(row).collect();
-        Snapshot { schema: 1, builders: Vec::new(), builds, totals: Totals::default() }
+        Snapshot { schema: 1, builders: Vec::new(), builds, totals: Totals::default(), absent: vec![] }
     }
 
     fn at(seconds: u64) -> Duration {

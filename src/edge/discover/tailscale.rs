@@ -15,9 +15,9 @@ use tokio::time::{sleep, timeout};
 
 use super::{Rank, Report};
 use crate::config::{Builder, BuilderUri, SshScheme, SshUri, Tailnet};
-use crate::domain::{BuilderName, BuilderSpec, SshServer, TailnetPath};
+use crate::domain::{Absentee, BuilderName, BuilderSpec, Sight, SshServer, TailnetPath};
 use crate::edge::clock;
-use crate::wire::tailscale::{Absence, Choice, Found, Whois, choose};
+use crate::wire::tailscale::{Absent, Choice, Found, Whois, choose};
 use local_api::{Bus, LocalApi, Trouble};
 
 /// News come in bursts.
@@ -78,7 +78,7 @@ struct Known {
     failure: Option<String>,
     is_without_bus: bool,
     found: Vec<BuilderName>,
-    absent: Vec<(String, Absence)>,
+    absent: Vec<Absent>,
     refused: Vec<(String, String)>,
     /// Who is reached by a relay now, and the bytes that came from there.
     by_relay: BTreeMap<BuilderName, u64>,
@@ -132,12 +132,11 @@ where
         let mut choice = choose(&status, &self.source.filter, self.source.ssh);
         self.known.hold_back(&mut choice.found, clock::now());
         self.known.take_note(&choice, status.refused);
-        let paths = choice.found.iter().filter_map(|found| Some((found.name.clone(), found.path.clone()?)));
-        let paths: BTreeMap<_, _> = paths.collect();
+        let sight = sight(&choice);
         self.known.relays(&choice.found);
         let builders = choice.found.into_iter().map(|found| builder(found, self.source)).collect();
         (self.tell)(Report::Known(self.rank, builders)).await;
-        (self.tell)(Report::Paths(self.rank, paths)).await;
+        (self.tell)(Report::Sight(self.rank, sight)).await;
         Ok(())
     }
 
@@ -193,7 +192,7 @@ impl Known {
         if found != self.found {
             self.soon = LOOKS_SOON;
         }
-        for (name, why) in choice.absent.iter().filter(|absent| !self.absent.contains(absent)) {
+        for Absent { name, why, .. } in choice.absent.iter().filter(|absent| !self.absent.contains(absent)) {
             tracing::info!("the tailnet's {name} is no builder now: {why}");
         }
         for (name, why) in refused.iter().filter(|nonsense| !self.refused.contains(nonsense)) {
@@ -227,6 +226,19 @@ impl Known {
 async fn settle(bus: &mut Bus, rest: Duration) {
     // Its end is noticed by the next wait.
     let _ = timeout(rest, async { while bus.news().await.is_ok() {} }).await;
+}
+
+/// What is told beside how the builders are reached.
+fn sight(choice: &Choice) -> Sight {
+    let paths = choice.found.iter().filter_map(|one| Some((one.name.clone(), one.path.clone()?)));
+    let host_names = choice.found.iter().filter_map(|one| Some((one.name.clone(), one.host_name.clone()?)));
+    let absent = choice.absent.iter().cloned().map(|Absent { name, host_name, online, why }| Absentee {
+        name,
+        host_name,
+        online,
+        why: why.to_string(),
+    });
+    Sight { paths: paths.collect(), host_names: host_names.collect(), absent: absent.collect() }
 }
 
 /// By its address: names are resolved by others than the tailnet.

@@ -46,7 +46,7 @@ fn busy() -> Snapshot {
 }
 
 fn empty() -> Snapshot {
-    Snapshot { schema: 1, builders: vec![], builds: vec![], totals: Totals::default() }
+    Snapshot { schema: 1, builders: vec![], builds: vec![], totals: Totals::default(), absent: vec![] }
 }
 
 #[test]
@@ -88,4 +88,16 @@ proptest::proptest! {
 fn a_builders_words_cannot_control_the_terminal() {
     assert!(!table(&busy(), None).contains('\u{1b}'));
     assert!(!table(&busy(), Some(60)).contains('\u{1b}'));
+}
+
+#[test]
+fn who_is_meant_and_missing_has_a_line_with_the_reason() {
+    let row = AbsentRow {
+        name: "b3\n".to_owned(),
+        host_name: None,
+        online: true,
+        reason: "online without Tailscale SSH".to_owned(),
+    };
+    let text = builders(&Snapshot { absent: vec![row], ..empty() }, None);
+    assert!(text.ends_with("\n\nb3  is no builder now: online without Tailscale SSH\n"), "{text}");
 }

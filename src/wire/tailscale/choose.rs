@@ -11,8 +11,21 @@ use crate::domain::{Admission, BuilderName, HostKey, NodeFilter, SshServer, Tail
 pub struct Choice {
     /// Those that can be reached.
     pub found: Vec<Found>,
-    /// Those that are meant and cannot be: name and reason.
-    pub absent: Vec<(String, Absence)>,
+    /// Those that are meant and cannot be.
+    pub absent: Vec<Absent>,
+}
+
+/// One that is meant, and cannot be a builder.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Absent {
+    /// As it may be shown.
+    pub name: String,
+    /// The name that it asked for, where that is another one.
+    pub host_name: Option<String>,
+    /// Whether control hears of it.
+    pub online: bool,
+    /// Why.
+    pub why: Absence,
 }
 
 /// A builder.
@@ -20,6 +33,8 @@ pub struct Choice {
 pub struct Found {
     /// The name that it asked for, unless another machine had it already: then the one that it got.
     pub name: BuilderName,
+    /// The one that it asked for, where that is another one.
+    pub host_name: Option<String>,
     /// In the tailnet.
     pub address: IpAddr,
     /// The key that the tailnet vouches for, where Tailscale answers on the ssh port.
@@ -35,7 +50,7 @@ pub struct Found {
 }
 
 /// Why a machine that is meant cannot be a builder now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Absence {
     /// Control does not hear of it.
     #[error("offline")]
@@ -69,18 +84,19 @@ pub fn choose(status: &Status, filter: &NodeFilter, ssh: SshServer) -> Choice {
     for node in status.peers.iter().filter(wanted) {
         match usable(status, node, filter, ssh) {
             Ok(found) => choice.found.push(found),
-            Err(why) => choice.absent.push((shown(node), why)),
+            Err(why) => choice.absent.push(absent(node, why)),
         }
     }
     choice.found.sort_by(|one, other| one.name.cmp(&other.name));
     choice.found.dedup_by(|later, first| {
         let twice = later.name == first.name;
         if twice {
-            choice.absent.push((clip(later.name.as_str()), Absence::Twice));
+            let (name, host_name) = (clip(later.name.as_str()), None);
+            choice.absent.push(Absent { name, host_name, online: true, why: Absence::Twice });
         }
         twice
     });
-    choice.absent.sort_by(|one, other| one.0.cmp(&other.0));
+    choice.absent.sort();
     choice
 }
 
@@ -102,12 +118,23 @@ fn usable(status: &Status, node: &Node, filter: &NodeFilter, ssh: SshServer) -> 
     let destination = filter.tag.clone().unwrap_or_else(|| status.called(node));
     let admission = Admission { source: status.called(&status.us), destination };
     let (path, has_way, received) = (node.path.clone(), node.has_way, node.received);
-    Ok(Found { name, address, host_key, admission, path, has_way, received })
+    let host_name = asked_for(node, name.as_str());
+    Ok(Found { name, host_name, address, host_key, admission, path, has_way, received })
 }
 
 /// No two machines have the same label, so no two have the same name.
 fn name(node: &Node) -> &str {
     if dns_label(&node.host_name) == node.label { &node.host_name } else { &node.label }
+}
+
+fn absent(node: &Node, why: Absence) -> Absent {
+    let name = shown(node);
+    Absent { host_name: asked_for(node, &name), name, online: node.online, why }
+}
+
+fn asked_for(node: &Node, name: &str) -> Option<String> {
+    let asked = clip(&node.host_name);
+    (!asked.is_empty() && asked != name).then_some(asked)
 }
 
 fn shown(node: &Node) -> String {

@@ -34,7 +34,7 @@ fn status(peers: &[Value]) -> Status {
 /// The names of those found, and of those absent with the reason's beginning.
 fn chosen(peers: &[Value], filter: &NodeFilter) -> (Vec<String>, Vec<String>) {
     let choice = choose(&status(peers), filter, SshServer::Tailscale);
-    let absent = |(name, why): (String, Absence)| format!("{name}: {}", &why.to_string()[..7]);
+    let absent = |absent: Absent| format!("{}: {}", absent.name, &absent.why.to_string()[..7]);
     let found = choice.found.iter().map(|found| found.name.to_string()).collect();
     (found, choice.absent.into_iter().map(absent).collect())
 }
