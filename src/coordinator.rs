@@ -18,6 +18,7 @@ mod feed;
 mod fetch;
 #[cfg(test)]
 mod fixtures;
+mod gauge;
 mod graph;
 mod install;
 mod job;
