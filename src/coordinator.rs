@@ -33,6 +33,7 @@ mod offer;
 mod once;
 mod orders;
 mod own_link;
+mod prefetch;
 mod probe;
 mod reach;
 pub mod record;
