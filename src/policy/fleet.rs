@@ -162,6 +162,11 @@ impl Builder {
         self.takes_builds() && self.busy < self.slots()
     }
 
+    /// Whether what runs there goes on, as far as is known.
+    pub(super) fn takes_part(&self) -> bool {
+        matches!(self.health, Health::Healthy | Health::Probing)
+    }
+
     /// Whether it is pinged.
     pub(super) fn is_watched(&self) -> bool {
         matches!(self.health, Health::Healthy | Health::Suspect)
