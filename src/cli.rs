@@ -5,7 +5,9 @@
 
 mod action;
 pub mod builder;
+mod history;
 mod join;
+mod record;
 mod report;
 mod wait;
 
@@ -17,7 +19,9 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use action::{ActionArgs, ActionStep};
 use builder::BuilderArgs;
+pub use history::HistoryArgs;
 pub use join::{JoinArgs, LeaveArgs, Role, TailscalePlaces};
+pub use record::RecordArgs;
 pub use report::{MatrixArgs, ReportArgs};
 pub use wait::{Gathering, WaitArgs};
 
@@ -106,6 +110,10 @@ pub enum Command {
     Use(UseArgs),
     /// Ask builders what they can do, without a coordinator.
     Probe(ProbeArgs),
+    /// Show what builds taught: how long each package takes, and where it was built.
+    History(HistoryArgs),
+    /// Write down the graph of what was built, and how that went, to be replayed.
+    Record(RecordArgs),
     /// Find what is wrong between Nix and its builders, and say how to mend it.
     Doctor(DoctorArgs),
     /// Bring this machine into a tailnet, as a builder or a coordinator.

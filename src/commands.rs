@@ -9,10 +9,12 @@ mod connect;
 mod coordinator;
 mod demo;
 mod doctor;
+mod history;
 mod join;
 mod key;
 mod orders;
 mod probe;
+mod record;
 mod report;
 mod setup;
 mod status;
@@ -82,6 +84,7 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Builder(args) => builder::run(&args, environment),
         Command::Setup(args) => setup::run(&args, environment),
         Command::Status(args) => status::run(&args, environment),
+        Command::Record(args) => record::run(&args, environment),
         Command::Report(args) => report::run(&args, environment),
         Command::Matrix(args) => report::matrix(&args),
         Command::Wait(args) => wait::run(&args, environment),
@@ -91,6 +94,7 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Cancel(args) => orders::cancel(args, environment),
         Command::Stop(args) => orders::stop(&args, environment),
         Command::Use(args) => use_label::run(&args, environment),
+        Command::History(args) => history::run(&args, environment),
         Command::Probe(args) => probe::run(&args, environment),
         Command::Doctor(args) => doctor::run(&args, environment),
         Command::Join(args) => join::join(&args, environment),

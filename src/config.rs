@@ -27,6 +27,7 @@ pub use join::{join, minting};
 
 pub use crate::domain::Expect;
 
+pub use places::SYSTEM_STATE;
 pub use uri::{BadBuilderUri, BadLocalStore, BuilderUri, LocalStore, SshScheme, SshUri};
 
 /// What `connect` needs to know lies beside the endpoint's socket, in a file of this name.

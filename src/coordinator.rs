@@ -12,24 +12,31 @@ mod direct;
 mod discovery;
 mod drains;
 mod driver;
+mod drvs;
 mod endpoint;
 mod feed;
 mod fetch;
 #[cfg(test)]
 mod fixtures;
+mod gauge;
+mod graph;
 mod install;
 mod job;
 mod kept;
+mod learning;
 mod limits;
 mod lines;
 pub(crate) mod local;
+mod measure;
 mod narration;
 mod offer;
 mod once;
 mod orders;
 mod own_link;
+mod prefetch;
 mod probe;
 mod reach;
+pub mod record;
 mod reload;
 mod reporting;
 mod roster;
@@ -97,6 +104,8 @@ struct World {
     tracker: TaskTracker,
     /// Builders with agents that are held.
     claims: claim::Claims,
+    /// Whose benchmark runs.
+    benchmarks: measure::Turns,
     /// One token for each build whose client has not heard its end.
     unheard: TaskTracker,
     news: mpsc::Sender<News>,

@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod edit;
 pub mod environment;
 pub mod files;
+pub mod history;
 pub mod keys;
 pub mod link;
 pub mod load;

@@ -16,6 +16,7 @@
 
 pub mod aterm;
 pub mod base32;
+pub mod benchmark;
 pub mod client;
 pub mod conf;
 pub mod framed;

@@ -9,6 +9,7 @@
 //! | `requests` (on `builds`) | who shares a build, who is answered, when it is forgotten |
 //! | `schedule` (on `queue`) | what starts next; `place` says where, `waiting` what is said meanwhile |
 //! | `estimate` | how long builds take; `machine`: how fast builders and links are |
+//! | `finish` (on `estimate`) | when a build would be done where; `cores`: with how many |
 //! | `orders` | what follows when people drain a builder, cancel a build, or stop |
 //! | `empty` | what happens while no builder is there |
 //! | `report` (on `journal`) | nothing: it tells what was done since the start |
@@ -20,10 +21,12 @@ mod attempts;
 mod bits;
 mod builds;
 pub mod claims;
+mod cores;
 mod empty;
 pub mod estimate;
 pub mod event;
 pub mod failure;
+mod finish;
 mod fleet;
 pub mod goal;
 mod health;

@@ -6,6 +6,7 @@ pub mod config;
 pub mod diff;
 pub mod doctor;
 mod duration;
+pub mod history;
 pub mod key;
 pub mod probe;
 pub mod report;

@@ -48,6 +48,7 @@ const PURE: &[&str] = &["action", "domain", "nix", "policy", "wire", "cli", "doc
 
 /// What touches the world.
 const WORLD: &[&str] = &[
+    "rusqlite",
     "rustix",
     "sd_notify",
     "std::env",

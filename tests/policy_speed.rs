@@ -20,15 +20,7 @@ fn path(number: u64) -> StorePath {
 }
 
 fn spec(number: u64) -> BuilderSpec {
-    BuilderSpec {
-        name: BuilderName::parse(&format!("b{number}")).expect("a name"),
-        systems: None,
-        features: None,
-        mandatory: BTreeSet::new(),
-        slots: None,
-        speed_factor: None,
-        labels: BTreeSet::new(),
-    }
+    BuilderSpec::named(BuilderName::parse(&format!("b{number}")).expect("a name"))
 }
 
 fn caps() -> Capabilities {
@@ -38,6 +30,8 @@ fn caps() -> Capabilities {
         mandatory: BTreeSet::new(),
         slots: Slots::new(SLOTS).expect("slots"),
         speed_factor: 1.0,
+        cores: None,
+        memory: None,
         trust: Trust::Trusted,
         nix_version: None,
         measured: None,

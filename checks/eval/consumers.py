@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Callable, Mapping
 
-# A service that nobody locked down has 96.
+# Services that may do no more than they must; one that nobody locked down has a mark of 96.
+LOCKED = ("locked-down.service", "muster.service", "muster-builder.service", "muster-join.service")
 EXPOSURE = 25
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -83,7 +84,7 @@ def systemd(unit: Path) -> None:
     said = needs("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit)
     if about := [line for line in said.splitlines() if unit.name in line]:
         raise Wrong("\n".join(about))
-    if "ProtectSystem=strict" in unit.read_text():
+    if unit.name in LOCKED and "User=root" not in unit.read_text():
         locked_down(unit)
 
 

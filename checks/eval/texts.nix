@@ -62,7 +62,6 @@ lib.mapAttrs (_: builtins.unsafeDiscardStringContext) (
   }
   // lib.optionalAttrs hasDarwin (
     lib.genAttrs [
-      "org.nixos.muster-builder-released.plist"
       "org.nixos.muster-builder.plist"
       "org.nixos.muster-join.plist"
       "org.nixos.muster.plist"

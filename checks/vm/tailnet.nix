@@ -23,6 +23,7 @@ in
         "headscale/config.yaml".text = lib.replaceStrings [ "ADDRESS" "PORT" ] [ address (toString port) ] (
           builtins.readFile ../lab/driver/headscale.yaml
         );
+        "lab/tailnet-url".text = "https://${address}:${toString port}\n";
         "headscale/cert.pem".source = "${certificate address}/cert.pem";
         "headscale/key.pem".source = "${certificate address}/key.pem";
         # Scenarios write another one.
@@ -61,6 +62,6 @@ in
         TS_ASSUME_NETWORK_UP_FOR_TEST = "1";
       };
       security.pki.certificateFiles = [ "${certificate (addressOf nodes)}/cert.pem" ];
-      environment.etc."lab/tailnet-url".text = "https://${addressOf nodes}:${toString port}\n";
+      environment.etc."lab/tailnet-url".text = nodes.control.environment.etc."lab/tailnet-url".text;
     };
 }

@@ -29,7 +29,7 @@ in
   tags = mkOption {
     type = types.listOf (types.strMatching "tag:[A-Za-z][A-Za-z0-9-]*");
     default = tags;
-    description = "The tags to have, which the key must be allowed to give.";
+    description = "The tags to have, which the key must be allowed to give; an OAuth client's secret takes one at least.";
   };
   loginServer = mkOption {
     type = types.nullOr (types.strMatching "https?://[^@[:space:]]+");

@@ -1,5 +1,4 @@
-# The builder's agent on launchd. /var/run is empty when the machine starts, and only root may write there: so root makes the
-# agent's directory, and launchd starts the agent until it has one.
+# The builder's agent on launchd, as root: there only root may write to /var/run, where coordinators look for its socket.
 {
   config,
   lib,
@@ -8,34 +7,19 @@
 let
   cfg = config.services.muster.builder;
   mine = import ../lib;
-  directory = "/var/run/muster-builder";
-  socket = "${directory}/agent.sock";
-
-  # The agent is nobody special. It leaves a mark where launchd looks, and root runs the command.
-  mark = "${directory}/released";
-  wantsRoot = cfg.agent.releaseCommand != null;
 in
 {
   config = lib.mkIf (cfg.enable && cfg.agent.enable) {
-    launchd.daemons.muster-builder-directory = {
-      command = "/usr/bin/install -d -m 0755 -o ${toString cfg.uid} -g ${toString cfg.gid} ${directory}";
-      serviceConfig = {
-        Label = "org.nixos.muster-builder-directory";
-        RunAtLoad = true;
-      };
-    };
-
     launchd.daemons.muster-builder = {
       command = lib.escapeShellArgs (
         [ (lib.getExe config.services.muster.package) ]
         ++ mine.words.agent (
           removeAttrs cfg.agent [ "enable" ]
           // {
-            inherit socket;
-            allowUsers = lib.subtractLists [ cfg.user "root" ] cfg.sshUsers;
+            socket = "/var/run/muster-builder/agent.sock";
+            allowUsers = lib.remove "root" cfg.sshUsers;
             # To launchd a failure would be a reason to start it again.
             onIdle = if cfg.agent.idleTimeout == null then null else "pass";
-            releaseCommand = if wantsRoot then "touch ${mark}" else null;
           }
         )
       );
@@ -48,22 +32,10 @@ in
       ];
       serviceConfig = {
         Label = "org.nixos.muster-builder";
-        UserName = cfg.user;
-        GroupName = cfg.group;
         RunAtLoad = true;
+        # Released, it stays away.
         KeepAlive.SuccessfulExit = false;
         ThrottleInterval = 5;
-      };
-    };
-
-    launchd.daemons.muster-builder-released = lib.mkIf wantsRoot {
-      script = ''
-        rm -f ${mark}
-        ${cfg.agent.releaseCommand}
-      '';
-      serviceConfig = {
-        Label = "org.nixos.muster-builder-released";
-        KeepAlive.PathState.${mark} = true;
       };
     };
   };

@@ -9,6 +9,8 @@ let
   inherit (lib) mkOption types;
   cfg = config.services.muster.builder;
   mine = import ../lib;
+  # Not whom coordinators log in as, since an agent's own user may drain and release it.
+  user = "muster-builder";
   directory = "/run/muster-builder";
 
   # The agent is nobody special. It leaves a mark where systemd looks, and root runs the command.
@@ -28,6 +30,13 @@ in
   };
 
   config = lib.mkIf (cfg.enable && cfg.agent.enable) {
+    users.users.${user} = {
+      isSystemUser = true;
+      group = user;
+      description = "muster's agent";
+    };
+    users.groups.${user} = { };
+
     systemd.services.muster-builder = {
       description = "muster's agent, which coordinators claim this machine from";
       wantedBy = [ "multi-user.target" ];
@@ -39,19 +48,24 @@ in
       ];
       startLimitIntervalSec = 0;
       stopIfChanged = false;
-      serviceConfig = mine.unit.agent { inherit (cfg) user group; } // {
-        ExecStart = mine.words.exec (
-          [ (lib.getExe config.services.muster.package) ]
-          ++ mine.words.agent (
-            removeAttrs cfg.agent [ "enable" ]
-            // {
-              socket = "${directory}/agent.sock";
-              allowUsers = lib.subtractLists [ cfg.user "root" ] cfg.sshUsers;
-              releaseCommand = if wantsRoot then "touch ${mark}" else null;
-            }
-          )
-        );
-      };
+      serviceConfig =
+        mine.unit.agent {
+          inherit user;
+          group = user;
+        }
+        // {
+          ExecStart = mine.words.exec (
+            [ (lib.getExe config.services.muster.package) ]
+            ++ mine.words.agent (
+              removeAttrs cfg.agent [ "enable" ]
+              // {
+                socket = "${directory}/agent.sock";
+                allowUsers = lib.remove "root" cfg.sshUsers;
+                releaseCommand = if wantsRoot then "touch ${mark}" else null;
+              }
+            )
+          );
+        };
     };
 
     systemd.paths.muster-builder-released = lib.mkIf wantsRoot {

@@ -126,7 +126,9 @@ in
       path = [
         config.programs.ssh.package
         nix
-      ];
+      ]
+      # Where its socket says nothing.
+      ++ lib.optional config.services.tailscale.enable config.services.tailscale.package;
       # ProxyJump and ProxyCommand are run by the user's shell, and a system user has none.
       environment.SHELL = pkgs.runtimeShell;
       # It tries again for ever: clients wait for it.

@@ -29,7 +29,7 @@ pub(super) fn run(args: &ReportArgs, environment: &Environment) -> Result<(), Fa
 }
 
 /// Of the user's own coordinator, else of the system's; where none runs, of the one that ran last.
-async fn of_some_coordinator(control: &Control, state_dir: &Path) -> Result<Report, Failure> {
+pub(super) async fn of_some_coordinator(control: &Control, state_dir: &Path) -> Result<Report, Failure> {
     let error = match ask(&control.socket).await {
         Ok(report) => return Ok(report),
         Err(error) => error,

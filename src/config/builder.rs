@@ -10,6 +10,8 @@ use crate::domain::{BuilderName, BuilderSpec, Feature, HostKey, Label, System};
 
 /// More slots than this on one machine are a slip of the pen.
 const MOST_SLOTS: u32 = 10_000;
+/// The same of processors.
+const MOST_CORES: u32 = 65_536;
 
 /// All builders, each name once.
 pub(super) fn builders(sections: Vec<Section<'_>>, typed: &[String]) -> Result<Vec<Builder>, ConfigError> {
@@ -42,13 +44,15 @@ fn from_section(mut section: Section<'_>) -> Result<Builder, ConfigError> {
     let mandatory = section.take_or("mandatory", BTreeSet::new(), value::words(Feature::parse))?;
     let slots = section.take("slots", value::count(1, MOST_SLOTS))?.and_then(NonZeroU32::new);
     let speed_factor = section.take("speed_factor", value::factor)?;
+    let cores = section.take("cores", value::count(1, MOST_CORES))?;
+    let memory = section.take("memory", value::size)?;
     let labels = section.take_or("labels", BTreeSet::new(), value::words(Label::parse))?;
     let name = match name {
         Some(name) => name,
         None => default_name(&uri).map_err(|why| section.error(why))?,
     };
     section.finish()?;
-    let spec = BuilderSpec { name, systems, features, mandatory, slots, speed_factor, labels };
+    let spec = BuilderSpec { name, systems, features, mandatory, slots, speed_factor, cores, memory, labels };
     Ok(Builder { spec, uri })
 }
 
@@ -90,15 +94,7 @@ fn from_flag(uri: &str) -> Result<Builder, ConfigError> {
 /// A builder of which only the URI is known.
 pub(super) fn from_uri(uri: &str) -> Result<Builder, String> {
     let uri = BuilderUri::parse(uri).map_err(|error| error.to_string())?;
-    let spec = BuilderSpec {
-        name: default_name(&uri)?,
-        systems: None,
-        features: None,
-        mandatory: BTreeSet::new(),
-        slots: None,
-        speed_factor: None,
-        labels: BTreeSet::new(),
-    };
+    let spec = BuilderSpec::named(default_name(&uri)?);
     Ok(Builder { spec, uri })
 }
 

@@ -9,6 +9,9 @@ use super::{ConfigError, Environment, NixFiles};
 pub(super) const SYSTEM_RUNTIME: &str =
     if cfg!(target_os = "macos") { "/var/run/muster" } else { "/run/muster" };
 
+/// Where the system's coordinator keeps its state.
+pub const SYSTEM_STATE: &str = "/var/lib/muster";
+
 /// The configuration that is read where none is named.
 pub(super) fn default_file(environment: &Environment) -> Result<PathBuf, ConfigError> {
     match environment.uid {
@@ -25,7 +28,7 @@ pub(super) fn default_file(environment: &Environment) -> Result<PathBuf, ConfigE
 pub(super) fn state_dir(typed: Option<&Path>, environment: &Environment) -> Result<PathBuf, ConfigError> {
     match (typed, environment.uid) {
         (Some(typed), _) => Ok(environment.cwd.join(typed)),
-        (None, 0) => Ok("/var/lib/muster".into()),
+        (None, 0) => Ok(SYSTEM_STATE.into()),
         (None, _) => {
             let base = xdg(environment, &environment.state_home, ".local/state", "the state", "--state-dir")?;
             Ok(base.join("muster"))

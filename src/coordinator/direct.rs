@@ -137,15 +137,7 @@ mod tests {
     }
 
     fn builder(uri: &str) -> Builder {
-        let spec = BuilderSpec {
-            name: BuilderName::parse("b").expect("a name"),
-            systems: None,
-            features: None,
-            mandatory: BTreeSet::new(),
-            slots: None,
-            speed_factor: None,
-            labels: BTreeSet::new(),
-        };
+        let spec = BuilderSpec::named(BuilderName::parse("b").expect("a name"));
         Builder { spec, uri: BuilderUri::parse(uri).expect("a uri") }
     }
 
@@ -157,6 +149,8 @@ mod tests {
             mandatory: [feature("kvm")].into(),
             slots: NonZeroU32::new(slots).expect("not zero"),
             speed_factor,
+            cores: None,
+            memory: None,
             trust: Trust::Trusted,
             nix_version: None,
             measured: None,

@@ -15,15 +15,18 @@ use super::attempt::Attempt;
 use super::claim::Claims;
 use super::configured::Configured;
 use super::feed::{Ending, Feed, Output};
+use super::graph::Graphs;
 use super::job::Job;
+use super::learning::Learner;
 use super::local::LocalStore;
 use super::narration::Narration;
 use super::offer::Writes;
+use super::prefetch::Prefetching;
 use super::reach::Reach;
 use super::roster::Roster;
-use super::{News, World, control, endpoint, own_link, probe, sources, transport};
+use super::{News, World, control, endpoint, measure, own_link, probe, sources, transport};
 use crate::config::{Builder, Config, NOTICE};
-use crate::domain::{AttemptId, BuilderName, RequestId, Sight, Time, WhenEmpty};
+use crate::domain::{AttemptId, BuildId, BuilderName, RequestId, Sight, Time, WhenEmpty};
 use crate::edge::discover::Rank;
 use crate::edge::discover::machines::{self, Look};
 use crate::edge::pool::Pool;
@@ -78,6 +81,8 @@ pub async fn run(
     let (news, heard) = mpsc::channel(NEWS_WAITING);
     let world = World::new(config, news)?;
     let mut driver = Driver::new(Arc::clone(&world));
+    driver.learner = Some(Learner::start(&world));
+    driver.graphs = Some(Graphs::start(&world));
     write_notice(&world.config(), &driver.notice())?;
     driver.recall_drains()?;
     driver.announce(&shutdown);
@@ -111,6 +116,7 @@ impl World {
             kept,
             reaches,
             claims,
+            benchmarks: measure::Turns::default(),
             tracker,
             unheard: TaskTracker::new(),
             news,
@@ -120,8 +126,8 @@ impl World {
 }
 
 /// A request that is not answered yet.
-struct Waiting {
-    job: Arc<Job>,
+pub(super) struct Waiting {
+    pub(super) job: Arc<Job>,
     feed: Feed,
 }
 
@@ -142,6 +148,10 @@ pub(super) struct Driver {
     pub(super) world: Arc<World>,
     pub(super) state: State,
     pub(super) started: Instant,
+    /// Keeps what builds teach.
+    learner: Option<Learner>,
+    /// Looks for the graph above what is asked for.
+    graphs: Option<Graphs>,
     /// When the report was last written down.
     pub(super) reported_at: Time,
     pub(super) wake_at: Option<Time>,
@@ -169,7 +179,9 @@ pub(super) struct Driver {
     over: bool,
     /// Whether the lines are written yet.
     pub(super) writes: Writes,
-    requests: HashMap<RequestId, Waiting>,
+    pub(super) requests: HashMap<RequestId, Waiting>,
+    /// Inputs that travel ahead of their builds.
+    pub(super) prefetching: HashMap<(BuildId, BuilderName), Prefetching>,
     attempts: HashMap<AttemptId, Running>,
 }
 
@@ -193,10 +205,13 @@ impl Driver {
             over: false,
             writes: Writes::Now,
             started: clock::now(),
+            learner: None,
+            graphs: None,
             reported_at: Time::ZERO,
             wake_at: None,
             reaches: HashMap::new(),
             requests: HashMap::new(),
+            prefetching: HashMap::new(),
             attempts: HashMap::new(),
         }
     }
@@ -239,6 +254,9 @@ impl Driver {
                 self.world.claims.stir();
                 let ask = job.ask(&self.world.store_dir, client, label);
                 self.requests.insert(request, Waiting { job, feed });
+                if let Some(graphs) = &self.graphs {
+                    graphs.look_above(&ask.drv);
+                }
                 self.step(Event::Requested(request, ask))
             }
             News::Withdrawn(request) => {
@@ -280,8 +298,9 @@ impl Driver {
             Effect::Probe(builder) => self.spawn_for(&builder, probe::probe),
             Effect::Ping(builder) => self.spawn_for(&builder, probe::ping),
             Effect::Cut(builder, reason) => self.cut(&builder, &reason),
-            Effect::Start { attempt, builder, requests, cores: _ } => {
-                self.start(attempt, &builder, &requests);
+            Effect::Start { attempt, builder, requests, cores } => {
+                self.prefetched(attempt, &builder);
+                self.start(attempt, &builder, &requests, cores);
             }
             Effect::Join(request, attempt) => self.join(request, attempt),
             Effect::Cancel(attempt) => self.cancel(attempt),
@@ -289,11 +308,14 @@ impl Driver {
             Effect::Say(request, text) => self.say(request, &text),
             Effect::Wait(request, text) => self.wait(request, &text),
             Effect::Forget(build) => self.attempts.retain(|attempt, _| attempt.build != build),
-            // Nobody measures, keeps or prefetches yet: the policy bears that nothing comes of it.
-            Effect::Measure(_)
-            | Effect::Learned(_)
-            | Effect::Prefetch { .. }
-            | Effect::EndPrefetch { .. } => {}
+            Effect::Measure(builder) => self.spawn_for(&builder, measure::measure),
+            Effect::Learned(seen) => {
+                if let Some(learner) = &self.learner {
+                    learner.keep(seen);
+                }
+            }
+            Effect::Prefetch { build, builder } => self.prefetch(build, &builder),
+            Effect::EndPrefetch { build, builder } => self.end_prefetch(build, &builder),
             Effect::WakeAt(at) => self.wake_at = Some(at),
             // The lines of before still lead here: no reason to end.
             Effect::FleetChanged => {
@@ -335,7 +357,7 @@ impl Driver {
         *self.world.reaches.lock().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
-    fn start(&mut self, id: AttemptId, builder: &BuilderName, requests: &[RequestId]) {
+    fn start(&mut self, id: AttemptId, builder: &BuilderName, requests: &[RequestId], cores: Option<u32>) {
         let reach = self.reaches.get(builder);
         let job = requests.iter().find_map(|request| self.requests.get(request)).map(|first| &first.job);
         let (Some(reach), Some(job)) = (reach, job) else {
@@ -354,6 +376,7 @@ impl Driver {
             id,
             reach: Arc::clone(reach),
             job: Arc::clone(job),
+            cores,
             narration: narration.clone(),
             cancel: cancel.clone(),
             world: Arc::clone(&self.world),

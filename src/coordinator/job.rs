@@ -1,6 +1,6 @@
 //! What a client asked for, with everything that an attempt needs of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -50,9 +50,9 @@ impl Job {
             drv: self.drv.clone(),
             digest: self.digest(store_dir),
             system: self.derivation.platform.clone(),
-            pname: self.pname(),
+            pname: pname(&self.derivation.env, self.drv.name()),
             label,
-            features: self.features(),
+            features: features(&self.derivation.env),
             closure: self
                 .closure
                 .iter()
@@ -90,29 +90,35 @@ impl Job {
         digest.update(wire::encode(&self.derivation, &dialect));
         digest.finalize().into()
     }
+}
 
-    /// As the package says it; else from its name.
-    fn pname(&self) -> String {
-        let structured = |json: &str| {
-            let value: serde_json::Value = serde_json::from_str(json).ok()?;
-            value.get("pname")?.as_str().map(str::to_owned)
-        };
-        let said = match self.derivation.env_text("__json") {
-            Some(json) => structured(json),
-            None => self.derivation.env_text("pname").map(str::to_owned),
-        };
-        said.unwrap_or_else(|| route::pname(self.drv.name()).to_owned())
-    }
+type Env = BTreeMap<Vec<u8>, Vec<u8>>;
 
-    /// `requiredSystemFeatures`: a list of words, or JSON where attributes are structured.
-    fn features(&self) -> BTreeSet<Feature> {
-        let parse = |word: &str| Feature::parse(word).ok();
-        if let Some(json) = self.derivation.env_text("__json") {
-            let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
-            let words = value["requiredSystemFeatures"].as_array().cloned().unwrap_or_default();
-            return words.iter().filter_map(|word| word.as_str().and_then(parse)).collect();
-        }
-        let words = self.derivation.env_text("requiredSystemFeatures").unwrap_or_default();
-        words.split_whitespace().filter_map(parse).collect()
+fn text<'a>(env: &'a Env, name: &str) -> Option<&'a str> {
+    env.get(name.as_bytes()).and_then(|value| std::str::from_utf8(value).ok())
+}
+
+/// The package's name, as it says it; else from the derivation's.
+pub(super) fn pname(env: &Env, name: &str) -> String {
+    let structured = |json: &str| {
+        let value: serde_json::Value = serde_json::from_str(json).ok()?;
+        value.get("pname")?.as_str().map(str::to_owned)
+    };
+    let said = match text(env, "__json") {
+        Some(json) => structured(json),
+        None => text(env, "pname").map(str::to_owned),
+    };
+    said.unwrap_or_else(|| route::pname(name).to_owned())
+}
+
+/// `requiredSystemFeatures`: a list of words, or JSON where attributes are structured.
+pub(super) fn features(env: &Env) -> BTreeSet<Feature> {
+    let parse = |word: &str| Feature::parse(word).ok();
+    if let Some(json) = text(env, "__json") {
+        let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+        let words = value["requiredSystemFeatures"].as_array().cloned().unwrap_or_default();
+        return words.iter().filter_map(|word| word.as_str().and_then(parse)).collect();
     }
+    let words = text(env, "requiredSystemFeatures").unwrap_or_default();
+    words.split_whitespace().filter_map(parse).collect()
 }

@@ -164,6 +164,8 @@ mod tests {
             mandatory: BTreeSet::new(),
             slots: NonZeroU32::new(slots).expect("not zero"),
             speed_factor: 1.0,
+            cores: None,
+            memory: None,
             trust: Trust::Trusted,
             nix_version: None,
             measured: None,

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::reach::Reach;
 use super::{News, World, claim};
 use crate::config::{Attach, Config};
-use crate::domain::{Capabilities, Slots, System};
+use crate::domain::{Capabilities, Measurement, Slots, System};
 use crate::edge::channel::Transport;
 use crate::edge::clock;
 use crate::policy::Event;
@@ -55,14 +55,19 @@ pub(super) async fn ping(reach: Arc<Reach>, world: Arc<World>) {
         let mut daemon = reach.pools().control.checkout().await.map_err(|error| error.to_string())?;
         let began = clock::now();
         let answered = daemon.query_valid_paths(&[], false).await.map_err(|error| error.to_string());
-        reach.answered_after(began.elapsed());
-        answered
+        let took = began.elapsed();
+        reach.answered_after(took);
+        answered.map(|_| took)
     };
     let answered = match timeout(limit, asked).await {
-        Ok(answered) => answered.map(|_| ()),
+        Ok(answered) => answered,
         Err(_) => Err(no_answer(limit)),
     };
-    world.tell(News::Event(Event::Pinged(reach.name().clone(), answered))).await;
+    if let Ok(took) = answered {
+        let measured = Event::Measured(reach.name().clone(), Measurement::RoundTrip(took));
+        world.tell(News::Event(measured)).await;
+    }
+    world.tell(News::Event(Event::Pinged(reach.name().clone(), answered.map(drop)))).await;
 }
 
 pub(super) fn no_answer(limit: Duration) -> String {
@@ -95,7 +100,7 @@ pub(super) async fn capabilities(
 ) -> Result<Capabilities, String> {
     match reach.transport() {
         Transport::Ssh(host, _) => over_ssh::capabilities(reach, host, purpose, limit).await,
-        Transport::Process(_) | Transport::Socket(_) => here(reach).await,
+        Transport::Process(_) | Transport::Socket(_) | Transport::SshCores(..) => here(reach).await,
     }
 }
 
@@ -110,6 +115,8 @@ async fn here(reach: &Reach) -> Result<Capabilities, String> {
         mandatory: spec.mandatory.clone(),
         slots: spec.slots.unwrap_or_else(default_slots),
         speed_factor: spec.speed_factor.unwrap_or(1.0),
+        cores: spec.cores,
+        memory: spec.memory,
         trust: daemon.trust(),
         nix_version: daemon.daemon_version().map(str::to_owned),
         measured: None,

@@ -78,15 +78,7 @@ mod tests {
     use crate::domain::BuilderSpec;
 
     fn builder(name: &str, uri: &str) -> Builder {
-        let spec = BuilderSpec {
-            name: BuilderName::parse(name).expect("a name"),
-            systems: None,
-            features: None,
-            mandatory: BTreeSet::new(),
-            slots: None,
-            speed_factor: None,
-            labels: BTreeSet::new(),
-        };
+        let spec = BuilderSpec::named(BuilderName::parse(name).expect("a name"));
         Builder { spec, uri: BuilderUri::parse(uri).expect("a uri") }
     }
 

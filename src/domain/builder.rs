@@ -82,6 +82,10 @@ pub struct BuilderSpec {
     pub slots: Option<Slots>,
     /// Relative speed, 1.0 where nothing is known.
     pub speed_factor: Option<f64>,
+    /// Processors that builds may use.
+    pub cores: Option<u32>,
+    /// Memory in bytes that builds may use.
+    pub memory: Option<u64>,
     /// The user's own words for it.
     pub labels: BTreeSet<Label>,
 }
@@ -96,6 +100,8 @@ impl BuilderSpec {
             mandatory: BTreeSet::new(),
             slots: None,
             speed_factor: None,
+            cores: None,
+            memory: None,
             labels: BTreeSet::new(),
         }
     }
@@ -114,6 +120,10 @@ pub struct Capabilities {
     pub slots: Slots,
     /// Relative speed, finite and above zero.
     pub speed_factor: f64,
+    /// Processors that builds may use; none where nobody knows.
+    pub cores: Option<u32>,
+    /// Memory in bytes that builds may use; none where nobody knows.
+    pub memory: Option<u64>,
     /// Whether its daemon trusts us.
     pub trust: Trust,
     /// Nix's version as its daemon says it; none before protocol 1.33.

@@ -25,6 +25,8 @@ pub enum Transport {
     Socket(PathBuf),
     /// A machine that ssh reaches.
     Ssh(Arc<ssh::Host>, Lane),
+    /// The same, by daemons whose builds see so many cores.
+    SshCores(Arc<ssh::Host>, u32),
 }
 
 /// Two halves, and what has to live as long as they do.
@@ -103,6 +105,15 @@ impl Transport {
                 Ok(Channel { reader: Box::new(reader), writer: Box::new(writer), behind: None })
             }
             Transport::Ssh(host, lane) => Ok(host.open(*lane).await?),
+            Transport::SshCores(host, cores) => Ok(host.open_with_cores(*cores).await?),
+        }
+    }
+
+    /// The same place, by daemons whose builds see so many cores; none where only their own options decide.
+    pub fn with_cores(&self, cores: u32) -> Option<Self> {
+        match self {
+            Transport::Ssh(host, _) => Some(Transport::SshCores(Arc::clone(host), cores)),
+            _ => None,
         }
     }
 
@@ -116,8 +127,10 @@ impl Transport {
 
     /// Nothing new begins on what all channels share: it gives no answer.
     pub fn doubt(&self) {
-        if let Transport::Ssh(host, lane) = self {
-            host.doubt(*lane);
+        match self {
+            Transport::Ssh(host, lane) => host.doubt(*lane),
+            Transport::SshCores(host, _) => host.doubt(Lane::Control),
+            Transport::Process(_) | Transport::Socket(_) => {}
         }
     }
 

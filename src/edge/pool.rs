@@ -94,6 +94,8 @@ struct Entry {
     behind: Option<Behind>,
     meter: Meter,
     age: Age,
+    /// What its builds see as `NIX_BUILD_CORES`; 0 where the builder's own configuration decides.
+    cores: u32,
 }
 
 /// How old a channel is.
@@ -195,7 +197,7 @@ impl Pool {
             }
         };
         daemon.set_options(&options()).await?;
-        Ok(Entry { daemon, behind, meter, age: Age { opened: clock::now(), rooted: None } })
+        Ok(Entry { daemon, behind, meter, age: Age { opened: clock::now(), rooted: None }, cores: 0 })
     }
 
     fn lease(self: &Arc<Self>, entry: Entry) -> Lease {
@@ -269,6 +271,15 @@ impl Lease {
     pub async fn forbid_substitutes(&mut self) -> Result<(), client::Error> {
         self.keep_private();
         self.set_options(&SetOptions { use_substitutes: false, ..options() }).await
+    }
+
+    /// From here on builds on this channel see so many cores; 0 leaves that to the builder's own configuration.
+    pub async fn set_cores(&mut self, cores: u32) -> Result<(), client::Error> {
+        if self.entry().cores != cores {
+            self.set_options(&SetOptions { build_cores: u64::from(cores), ..options() }).await?;
+            self.entry.as_mut().expect("taken only by drop").cores = cores;
+        }
+        Ok(())
     }
 
     /// The channel is closed after this use, since what happens on it concerns nobody else.

@@ -175,7 +175,7 @@ impl Host {
     pub async fn open(&self, lane: Lane) -> Result<Channel, SshError> {
         match self.daemon() {
             Daemon::Program(words) => {
-                let command = command::daemon(&words, self.uri.remote_store.as_deref());
+                let command = command::daemon(&words, self.uri.remote_store.as_deref(), None);
                 Ok(self.session(lane, &command).await?.into_channel())
             }
             Daemon::Socket(path) => self.open_socket(lane, &path).await,
@@ -183,6 +183,16 @@ impl Host {
                 Ok(self.session(lane, &command::muster(&muster, "pump")).await?.into_channel())
             }
         }
+    }
+
+    /// Opens a channel to a daemon whose builds see so many cores, whatever it makes of its client's options.
+    pub async fn open_with_cores(&self, cores: u32) -> Result<Channel, SshError> {
+        let words = match self.daemon() {
+            Daemon::Program(words) => words,
+            Daemon::Socket(_) | Daemon::Pump(_) => program(&self.uri, None),
+        };
+        let command = command::daemon(&words, self.uri.remote_store.as_deref(), Some(cores));
+        Ok(self.session(Lane::Control, &command).await?.into_channel())
     }
 
     /// Opens a channel to a Unix socket there.

@@ -15,6 +15,8 @@ use crate::domain::{AttemptId, BuildId, BuilderName, Label, RequestId, Stage, Ti
 #[derive(Debug)]
 pub(super) struct Build {
     pub ask: Ask,
+    /// What the closure of its inputs weighs.
+    pub closure_bytes: u64,
     pub shape: Arc<Shape>,
     pub key: Key,
     pub asked_at: Time,

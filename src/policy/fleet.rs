@@ -136,9 +136,21 @@ impl Builder {
         let emulated = caps.measured.as_ref().is_some_and(|measured| measured.emulated.contains(system));
         let emulation = if emulated { EMULATED } else { 1.0 };
         let said = self.spec.speed_factor.map(|factor| factor * emulation);
-        let speed = said.or_else(|| self.machine.speeds.get(system).copied());
+        // A machine that was measured for one of its own systems is as fast for the others of them.
+        let own = || if emulated { None } else { self.machine.speeds.values().next() };
+        let speed = said.or_else(|| self.machine.speeds.get(system).or_else(own).copied());
         let speed = speed.unwrap_or(caps.speed_factor * emulation);
         if speed.is_finite() { speed.clamp(1e-3, 1e3) } else { 1.0 }
+    }
+
+    /// The same for what it builds without an emulator.
+    pub(super) fn own_speed(&self) -> f64 {
+        let Some(caps) = &self.caps else { return self.spec.speed_factor.unwrap_or(1.0) };
+        let emulated = |system: &&System| {
+            caps.measured.as_ref().is_some_and(|measured| measured.emulated.contains(*system))
+        };
+        let native = caps.systems.iter().find(|system| !emulated(system));
+        native.or_else(|| caps.systems.first()).map_or(1.0, |system| self.speed(system))
     }
 
     /// Whether new attempts may be placed here, slots apart.
@@ -148,6 +160,11 @@ impl Builder {
 
     pub(super) fn has_free_slot(&self) -> bool {
         self.takes_builds() && self.busy < self.slots()
+    }
+
+    /// Whether what runs there goes on, as far as is known.
+    pub(super) fn takes_part(&self) -> bool {
+        matches!(self.health, Health::Healthy | Health::Probing)
     }
 
     /// Whether it is pinged.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::builds::Attempt;
 use super::event::Effect;
+use super::fleet::Builder;
 use super::state::State;
 use crate::domain::{
     AttemptOutcome, BuildId, BuildStatus, BuilderName, Demand, Grant, Load, Measurement, Observation, System,
@@ -19,6 +20,8 @@ const RATES: std::ops::RangeInclusive<f64> = 1e3..=2e10;
 const TELLING: u64 = 1_000_000;
 /// No answer takes longer that is one.
 const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(60);
+/// A benchmark of which nothing came is not asked for again before.
+const ASK_AGAIN: Duration = Duration::from_secs(600);
 /// What one more measurement of a link counts.
 const WEIGHT: f64 = 0.3;
 
@@ -34,6 +37,8 @@ pub(super) struct Machine {
     pub load: Option<(Load, Time)>,
     /// What its agent lets us do.
     pub grant: Grant,
+    /// When its benchmark was last asked for.
+    pub asked: Option<Time>,
 }
 
 impl Machine {
@@ -84,7 +89,7 @@ impl State {
             system: build.ask.system.clone(),
             builder: attempt.builder.clone(),
             speed: builder.speed(&build.ask.system),
-            closure_bytes: build.ask.closure.iter().fold(0, |sum, input| sum.saturating_add(input.bytes)),
+            closure_bytes: build.closure_bytes,
             cores: attempt.cores,
             took,
             substituted: result.status != BuildStatus::Built,
@@ -115,6 +120,22 @@ impl State {
         builder.machine.grant = grant;
         if reopened {
             self.note_up(name, now);
+        }
+    }
+
+    /// Asks for the benchmark of builders that have nothing to do, once; again where nothing came of it. What the user said
+    /// of a speed needs no measuring.
+    pub(super) fn measure_the_idle(&mut self, now: Time) {
+        let measure = |builder: &Builder| {
+            let lately = builder.machine.asked.is_some_and(|asked| now.since(asked) < ASK_AGAIN);
+            let known = builder.spec.speed_factor.is_some() || !builder.machine.speeds.is_empty();
+            builder.takes_builds() && builder.attempts.is_empty() && !known && !lately
+        };
+        for (name, builder) in self.fleet.iter_mut() {
+            if measure(builder) {
+                builder.machine.asked = Some(now);
+                self.out.push(Effect::Measure(name.clone()));
+            }
         }
     }
 

@@ -1,17 +1,16 @@
 //! Where a build goes, and why there.
 //!
-//! Among the builders that may take it, the one with the earliest estimated finish: the time that its missing inputs
-//! take on an assumed link, plus an assumed build time, longer the more of the builder's slots are in use and shorter
-//! the faster it is. Equal estimates go by name. The reasons are data: what is shown to people is exactly what was
-//! decided by.
+//! Among the builders that may take it, the one with the earliest estimated finish (`finish`). That may be one whose
+//! slots are all in use: then the build waits for it, although a slower one idles. Equal estimates go by name. The reasons
+//! are data: what is shown to people is exactly what was decided by.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use super::builds::Build;
-use super::fleet::{Builder, Fleet, Health};
-use super::presence::Presence;
+use super::finish::Outlook;
+use super::fleet::{Builder, Health};
 use super::queue::Shape;
 use super::settings::Settings;
 use crate::domain::{BuilderName, Feature, Label, StorePath, System, Time, Trust};
@@ -35,6 +34,8 @@ pub enum Reason {
     Chosen(Duration),
     /// It could take it, but another one is estimated to finish earlier.
     Slower(Duration),
+    /// All its slots are in use, and it is estimated to finish earliest all the same: it is waited for.
+    Awaited(Duration),
     /// No source knows it any more.
     Leaving,
     /// It has not said yet what it can do.
@@ -74,6 +75,11 @@ impl fmt::Display for Reason {
         match self {
             Reason::Chosen(finish) => write!(f, "the earliest estimated finish, in {}", seconds(*finish)),
             Reason::Slower(finish) => write!(f, "estimated to finish later, in {}", seconds(*finish)),
+            Reason::Awaited(finish) => write!(
+                f,
+                "all its slots are in use, and still the earliest estimated finish, in {}",
+                seconds(*finish)
+            ),
             Reason::Leaving => f.write_str("no source knows it any more"),
             Reason::Unknown => f.write_str("it has not been probed yet"),
             Reason::OtherSystem(system) => write!(f, "it does not build for {system}"),
@@ -123,34 +129,50 @@ pub(super) fn either(labels: &BTreeSet<Label>) -> String {
     labels.iter().map(Label::as_str).collect::<Vec<_>>().join(" or ")
 }
 
-/// Decides where `build` can start now.
-pub(super) fn place(
-    build: &Build,
-    fleet: &Fleet,
-    presence: &Presence,
-    settings: &Settings,
-    now: Time,
-) -> Placement {
+/// How much earlier it must be done where it has to wait for a slot: estimates err, and an idle slot is certain.
+const WORTH_WAITING: f64 = 0.6;
+
+/// Decides where `build` can start now, with `ahead` others like it before it.
+pub(super) fn place(build: &Build, outlook: &Outlook<'_>, ahead: usize, now: Time) -> Placement {
+    let (fleet, settings) = (outlook.fleet, outlook.settings);
     let against =
         |builder: &Builder| unfit(&build.shape, builder, settings).or_else(|| unready(build, builder, now));
     let mut reasons: Vec<_> =
         fleet.iter().map(|(name, builder)| (name.clone(), builder, against(builder))).collect();
     let open = reasons.iter().filter(|(_, _, reason)| reason.is_none());
     let fewest = open.map(|(name, ..)| build.failures_on(name)).min().unwrap_or(0);
-    let missing = presence.missing(&build.ask.closure, fleet.width());
+    let missing = outlook.presence.missing(&build.ask.closure, fleet.width());
+    let work = outlook.work(build);
 
     let mut best: Option<(Duration, usize)> = None;
+    let mut full = Vec::new();
     for (index, (name, builder, reason)) in reasons.iter_mut().enumerate() {
         if reason.is_some() {
             continue;
         }
-        let finish = estimate(builder, missing[builder.bit], settings);
-        *reason = Some(closed_now(build, name, builder, fewest, now).unwrap_or_else(|| {
-            if best.is_none_or(|(earliest, _)| finish < earliest) {
-                best = Some((finish, index));
+        let lasts = outlook.lasts(build, builder, work, missing[builder.bit]);
+        let closed = closed_now(build, name, builder, fewest, now);
+        if let Some(Reason::Busy(_)) = closed {
+            full.push((index, lasts));
+        }
+        *reason = Some(closed.unwrap_or_else(|| {
+            if best.is_none_or(|(earliest, _)| lasts < earliest) {
+                best = Some((lasts, index));
             }
-            Reason::Slower(finish)
+            Reason::Slower(lasts)
         }));
+    }
+    let awaited = best.and_then(|(earliest, _)| {
+        let worth = earliest.mul_f64(WORTH_WAITING);
+        let queue = outlook.queue_time(build, work, ahead);
+        let hopeful = full.into_iter().filter(|(_, lasts)| *lasts + queue < worth);
+        let finish =
+            hopeful.map(|(index, lasts)| (lasts + queue + outlook.next_slot(reasons[index].1, now), index));
+        finish.filter(|(finish, _)| *finish < worth).min()
+    });
+    if let Some((finish, index)) = awaited {
+        reasons[index].2 = Some(Reason::Awaited(finish));
+        best = None;
     }
     if let Some((finish, index)) = best {
         reasons[index].2 = Some(Reason::Chosen(finish));
@@ -220,15 +242,6 @@ fn closed_now(
     } else {
         None
     }
-}
-
-/// When a build would be done there: `missing / link + time * (1 + busy / slots) / speed`.
-fn estimate(builder: &Builder, missing: u64, settings: &Settings) -> Duration {
-    let speed = builder.caps.as_ref().map_or(1.0, |caps| caps.speed_factor);
-    let speed = if speed.is_finite() { speed.clamp(0.001, 1_000.0) } else { 1.0 };
-    let crowding = 1.0 + f64::from(builder.busy) / f64::from(builder.slots().max(1));
-    let transfer = missing.saturating_mul(1_000) / settings.link_rate.max(1);
-    Duration::from_millis(transfer) + settings.build_time.mul_f64(crowding / speed)
 }
 
 #[cfg(test)]

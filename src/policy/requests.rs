@@ -50,8 +50,10 @@ impl State {
         let id = self.builds.next_id();
         let key = self.queue.key(ask.client, id, self.settings.patience);
         let shape = Arc::new(shape);
+        let closure_bytes = ask.closure.iter().fold(0_u64, |sum, input| sum.saturating_add(input.bytes));
         let build = Build {
             ask,
+            closure_bytes,
             shape,
             key,
             asked_at: now,

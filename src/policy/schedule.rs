@@ -81,17 +81,45 @@ impl State {
         }
     }
 
-    /// The first build in the order that can start now.
+    /// The first build in the order that can start now, and had better do so.
     fn next_start(&self, now: Time) -> Option<(BuildId, BuilderName, Reasons)> {
         let free = self.fleet.set_of(Builder::has_free_slot);
         if free.is_empty() {
             return None;
         }
         let groups = self.queue.groups.values().filter(|group| group.fits.intersects(&free));
-        let firsts = groups.filter_map(|group| self.first_of(group, &free, now));
-        let (_, build) = firsts.min_by_key(|(key, _)| self.queue.place(*key))?;
-        let Placement { choice, reasons } = self.place(build, now)?;
-        Some((build, choice?, reasons))
+        let mut firsts: Vec<_> = groups
+            .filter_map(|group| {
+                self.first_of(group, &free, now).map(|(key, id)| (self.queue.place(key), id, group))
+            })
+            .collect();
+        firsts.sort_by_key(|(place, ..)| *place);
+        firsts.into_iter().find_map(|(_, first, group)| {
+            self.placed(first, 0, now).or_else(|| self.last_placed(group, first, now))
+        })
+    }
+
+    fn placed(&self, id: BuildId, ahead: usize, now: Time) -> Option<(BuildId, BuilderName, Reasons)> {
+        let Placement { choice, reasons } = self.place_behind(id, ahead, now)?;
+        Some((id, choice?, reasons))
+    }
+
+    /// Where the first one had better wait for a fast builder, the last one may have to wait for so long that a slow one is
+    /// right for it; but nobody is sent there of whom nothing is known.
+    fn last_placed(
+        &self,
+        group: &Group,
+        first: BuildId,
+        now: Time,
+    ) -> Option<(BuildId, BuilderName, Reasons)> {
+        let lasts = group.order.values().filter_map(|builds| builds.last_key_value());
+        let (_, last) = lasts.max_by_key(|(key, _)| self.queue.place(**key))?;
+        let outlook = self.outlook();
+        let plain = |id: &BuildId| {
+            self.builds.get(*id).is_some_and(|build| !build.is_particular() && outlook.knows(build))
+        };
+        let last = Some(*last).filter(|last| *last != first && plain(last))?;
+        self.placed(last, group.builds().count() - 1, now)
     }
 
     fn first_of(&self, group: &Group, free: &Bits, now: Time) -> Option<(Key, BuildId)> {
@@ -118,6 +146,7 @@ impl State {
     }
 
     fn start(&mut self, id: BuildId, name: BuilderName, reasons: Reasons, now: Time) {
+        let cores = self.cores_for(id, &name);
         self.dequeue(id);
         let Some(build) = self.builds.get_mut(id) else { return };
         let Some(builder) = self.fleet.get_mut(&name) else { return };
@@ -132,7 +161,7 @@ impl State {
             since: now,
             building: None,
             built: None,
-            cores: None,
+            cores,
             cancelled: false,
             reasons,
         };
@@ -151,7 +180,7 @@ impl State {
         if let Some(line) = line {
             self.say(id, &line);
         }
-        self.out.push(Effect::Start { attempt, builder: name, requests, cores: None });
+        self.out.push(Effect::Start { attempt, builder: name, requests, cores });
     }
 
     /// When a build may be tried again where, or although, it has just failed.

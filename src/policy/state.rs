@@ -10,6 +10,7 @@ use fastrand::Rng;
 use super::builds::Builds;
 use super::estimate::Estimates;
 use super::event::{Effect, Event};
+use super::finish::Outlook;
 use super::fleet::{Fleet, Probe};
 use super::journal::Journal;
 use super::memory::Memory;
@@ -19,7 +20,7 @@ use super::presence::Presence;
 use super::queue::Queue;
 use super::settings::Settings;
 use super::snapshot::Totals;
-use crate::domain::{BuildId, BuilderName, Capabilities, Time};
+use crate::domain::{BuildId, BuilderName, Capabilities, RequestId, Time};
 
 /// How far the end is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +98,7 @@ impl State {
         self.notice_emptiness(now);
         self.turn_away_what_waits(now);
         self.schedule(now);
+        self.measure_the_idle(now);
         self.give_up_where_empty(now);
         self.say_why_they_wait(now);
         if std::mem::take(&mut self.fleet_changed) {
@@ -122,10 +124,24 @@ impl State {
         self.fleet.drains()
     }
 
+    /// Who asks for a build; nobody where it is not known (any more).
+    pub fn asked_by(&self, build: BuildId) -> &[RequestId] {
+        self.builds.get(build).map_or(&[], |build| &build.requests)
+    }
+
     /// Where a build could start now, with the reasons; none where it is not known (any more).
     pub fn place(&self, build: BuildId, now: Time) -> Option<Placement> {
-        let build = self.builds.get(build)?;
-        Some(place::place(build, &self.fleet, &self.presence, &self.settings, now))
+        self.place_behind(build, 0, now)
+    }
+
+    /// The same with so many others like it before it.
+    pub(super) fn place_behind(&self, build: BuildId, ahead: usize, now: Time) -> Option<Placement> {
+        Some(place::place(self.builds.get(build)?, &self.outlook(), ahead, now))
+    }
+
+    pub(super) fn outlook(&self) -> Outlook<'_> {
+        let Self { fleet, builds, presence, estimates, settings, .. } = self;
+        Outlook { fleet, builds, presence, estimates, settings }
     }
 
     fn hear(&mut self, event: Event, now: Time) {

@@ -12,6 +12,7 @@ mod report;
 mod requests;
 mod routes;
 mod simulator;
+mod speed;
 mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,15 +43,7 @@ fn features(list: &[&str]) -> BTreeSet<Feature> {
 }
 
 fn spec(text: &str) -> BuilderSpec {
-    BuilderSpec {
-        name: name(text),
-        systems: None,
-        features: None,
-        mandatory: BTreeSet::new(),
-        slots: None,
-        speed_factor: None,
-        labels: BTreeSet::new(),
-    }
+    BuilderSpec::named(name(text))
 }
 
 fn caps(slots: u32) -> Capabilities {
@@ -60,6 +53,8 @@ fn caps(slots: u32) -> Capabilities {
         mandatory: BTreeSet::new(),
         slots: Slots::new(slots).expect("slots"),
         speed_factor: 1.0,
+        cores: None,
+        memory: None,
         trust: Trust::Trusted,
         nix_version: None,
         measured: None,

@@ -6,7 +6,7 @@
 //! the machine is. A person's command asks one thing. Nothing that a peer sends can make the other end hold more than one
 //! line.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};

@@ -37,7 +37,8 @@ impl Values {
     /// The same for a builder of that name.
     pub fn named(self, name: BuilderName) -> BuilderSpec {
         let Self { systems, features, mandatory, slots, speed_factor, labels } = self;
-        BuilderSpec { name, systems, features, mandatory, slots, speed_factor, labels }
+        let named = BuilderSpec::named(name);
+        BuilderSpec { systems, features, mandatory, slots, speed_factor, labels, ..named }
     }
 }
 

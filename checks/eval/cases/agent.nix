@@ -45,12 +45,14 @@ in
     !((with' { enable = false; }).systemd.services ? muster-builder)
   );
   "what is not said is left to muster" =
-    contains "/bin/muster builder --socket /run/muster-builder/agent.sock\n" (service plain);
+    contains "/bin/muster builder --socket /run/muster-builder/agent.sock --allow-user remotebuild\n" (
+      service plain
+    );
   "all that can be said" =
-    contains " builder --socket /run/muster-builder/agent.sock --slots 8 --idle-timeout 10min --on-idle fail --lease-timeout 45s --max-lifetime 6h --ephemeral --release-command \"touch /run/muster-builder/released\" --allow-tag tag:ci --allow-tag tag:home\n" (
+    contains " builder --socket /run/muster-builder/agent.sock --slots 8 --idle-timeout 10min --on-idle fail --lease-timeout 45s --max-lifetime 6h --ephemeral --release-command \"touch /run/muster-builder/released\" --allow-user remotebuild --allow-tag tag:ci --allow-tag tag:home\n" (
       service all
     );
-  "whom the tailnet lets log in may claim" = contains " --allow-user eva\n" (
+  "whom the tailnet lets log in may claim" = contains " --allow-user remotebuild --allow-user eva\n" (
     service (nixos {
       services.muster.builder = {
         enable = true;
@@ -66,7 +68,8 @@ in
   "muster is at hand" = holds (
     lib.elem plain.services.muster.package plain.environment.systemPackages
   );
-  "it runs as the builders' user" = contains "User=remotebuild\n" (service plain);
+  "it runs as a user of its own, so that a coordinator cannot drain or release it" =
+    contains "User=muster-builder\n" (service plain);
   "it is locked down, and has no network" =
     equal
       [

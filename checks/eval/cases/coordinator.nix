@@ -134,6 +134,7 @@ in
       config = with' {
         sources.tailscale = [
           { tag = "tag:nix-builder"; }
+          { prefix = "build-"; }
           {
             names = [ "b1" ];
             ssh = "sshd";
@@ -148,6 +149,13 @@ in
       {
         tailscale = {
           tag = "tag:nix-builder";
+          ssh = "tailscale";
+          user = "remotebuild";
+        };
+      }
+      {
+        tailscale = {
+          prefix = "build-";
           ssh = "tailscale";
           user = "remotebuild";
         };
@@ -299,6 +307,45 @@ in
   );
 
   "nothing that could build" = complains [ "services.muster.coordinator.builders" ] (with' { } { });
+  "a builder that nix.buildMachines has as well" =
+    complains
+      [
+        "coordinator.builders.big"
+        "nix.buildMachines"
+        "Keep one"
+      ]
+      (
+        with' one {
+          nix.buildMachines = [
+            {
+              hostName = "eva@10.0.0.2";
+              system = "x86_64-linux";
+            }
+          ];
+        }
+      );
+  "by its alias, too" = complains [ "coordinator.builders.big" ] (
+    with' one {
+      nix.buildMachines = [
+        {
+          hostName = "big";
+          system = "x86_64-linux";
+        }
+      ];
+    }
+  );
+  "another port is another machine" = equal [ ] (
+    tools.messages (
+      with' one {
+        nix.buildMachines = [
+          {
+            hostName = "10.0.0.2:2222";
+            system = "x86_64-linux";
+          }
+        ];
+      }
+    )
+  );
   "expect alone will do" = equal [ ] (
     tools.messages (with' { settings.expect = [ { systems = [ "aarch64-linux" ]; } ]; } { })
   );
@@ -318,6 +365,14 @@ in
   "builders in extraOptions" = complains [ "nix.extraOptions" "nix.buildMachines" ] (
     with' one { nix.extraOptions = "builders = x"; }
   );
+  "all builds elsewhere, and two here" = refuses (
+    conf (with' (one // { forceRemote = true; }) { nix.settings.max-jobs = 2; })
+  );
+  "tailscale is at hand where it runs" =
+    let
+      config = with' one { services.tailscale.enable = true; };
+    in
+    holds (lib.elem config.services.tailscale.package config.systemd.services.muster.path);
   "a user whom the daemon turns away" = complains [ "allowed-users" "\"muster\"" ] (
     with' one { nix.settings.allowed-users = [ "@wheel" ]; }
   );

@@ -125,35 +125,22 @@ lib.optionalAttrs hasDarwin {
         (lib.head plain.nix.gc.interval).Weekday
         (lib.head plain.nix.gc.interval).Hour
       ];
-  "the agent runs as the builders' user, and ends for good when it is released" =
-    equal
-      [
-        "remotebuild"
-        false
-      ]
-      [
-        (agentOf plain).serviceConfig.UserName
-        (agentOf plain).serviceConfig.KeepAlive.SuccessfulExit
-      ];
-  "the agent's socket has a directory that the user owns" =
-    contains "-o 533 -g 533 /var/run/muster-builder" plain.launchd.daemons.muster-builder-directory.command;
-  "the agent listens there" = contains (lib.escapeShellArgs [
-    "builder"
-    "--socket"
-    "/var/run/muster-builder/agent.sock"
-  ]) (agentOf plain).command;
-  "root runs the release command once the agent has left its mark" =
-    equal
-      [
-        true
-        true
-        true
-      ]
-      [
-        (lib.hasInfix "'touch /var/run/muster-builder/released'" (agentOf ephemeral).command)
-        ephemeral.launchd.daemons.muster-builder-released.serviceConfig.KeepAlive.PathState."/var/run/muster-builder/released"
-        (lib.hasInfix "shutdown -h now" ephemeral.launchd.daemons.muster-builder-released.script)
-      ];
+  "the agent ends for good when it is released" = equal false (agentOf plain)
+  .serviceConfig.KeepAlive.SuccessfulExit;
+  "it listens where coordinators look, and those who log in may claim" = contains (lib.escapeShellArgs
+    [
+      "builder"
+      "--socket"
+      "/var/run/muster-builder/agent.sock"
+      "--allow-user"
+      "remotebuild"
+    ]
+  ) (agentOf plain).command;
+  "released, an ephemeral builder runs its command" = contains (lib.escapeShellArgs [
+    "--ephemeral"
+    "--release-command"
+    "shutdown -h now"
+  ]) (agentOf ephemeral).command;
 
   "a machine joins its tailnet" = contains (lib.escapeShellArgs [
     "join"
@@ -210,6 +197,10 @@ lib.optionalAttrs hasDarwin {
   "launchd keeps it running" = holds (
     daemon.serviceConfig.KeepAlive && daemon.serviceConfig.RunAtLoad
   );
+  "its log goes where one says" =
+    equal "/var/log/other.log"
+      (coordinator (one // { logFile = "/var/log/other.log"; }) { })
+      .launchd.daemons.muster.serviceConfig.StandardErrorPath;
   "it reads the configuration that was checked" =
     contains "muster-checked.toml --runtime-dir /var/run/muster" daemon.command;
   "it finds the system's ssh, and Nix" =

@@ -6,6 +6,7 @@ let
     contains
     equal
     holds
+    lacks
     lib
     nixos
     ;
@@ -125,6 +126,19 @@ let
       }
     ];
   };
+  blogBuilder = nixos {
+    services.muster.builder = {
+      enable = true;
+      user = "nixremote";
+      kind = "system";
+      description = "NixOS distrubute builder";
+      uid = 500;
+      gid = 500;
+      authorizedKeys = [ key ];
+      authorizedKeyFiles = [ ../data/remotebuild.pub ];
+    };
+  };
+  blogUser = blogBuilder.users.users.nixremote;
 in
 {
   "004: isNormalUser = true" = holds user.isNormalUser;
@@ -212,6 +226,58 @@ in
     }).environment.etc."nix/nix.conf".source.text
   );
 
+  "003: distributedBuilds = true" = holds book.nix.distributedBuilds;
+  "003: max-jobs stays NixOS's own" =
+    lacks "\nmax-jobs = 0\n"
+      book.environment.etc."nix/nix.conf".source.text;
+
+  "002: description, isSystemUser, createHome, uid and group" =
+    equal
+      {
+        description = "NixOS distrubute builder";
+        isSystemUser = true;
+        createHome = false;
+        uid = 500;
+        group = "nixremote";
+      }
+      {
+        inherit (blogUser)
+          description
+          isSystemUser
+          createHome
+          uid
+          group
+          ;
+      };
+  "002: users.groups has gid 500" = equal 500 blogBuilder.users.groups.nixremote.gid;
+  "002: useDefaultShell = true for a system user, too" = holds blogUser.useDefaultShell;
+  "002: authorizedKeys.keys and .files" = equal 2 (lib.length blogUser.openssh.authorizedKeys.keys);
+  "002: trusted-users has the user, and still root" = holds (
+    lib.all (name: lib.elem name blogBuilder.nix.settings.trusted-users) [
+      "root"
+      "nixremote"
+    ]
+  );
+  "002: system and supportedFeatures" =
+    equal
+      {
+        systems = [ "x86_64-linux" ];
+        features = [
+          "nixos-test"
+          "benchmark"
+          "big-parallel"
+          "kvm"
+        ];
+      }
+      {
+        inherit (builderOf blog) systems features;
+      };
+  "002: no mandatory features" = holds (!(builderOf blog ? mandatory));
+  "002: distributedBuilds = true" = holds blog.nix.distributedBuilds;
+  "002: builders-use-substitutes = true" =
+    contains "\nbuilders-use-substitutes = true\n"
+      blog.environment.etc."nix/nix.conf".source.text;
+  "002: the alias is kept" = contains "Host far\n" blog.programs.ssh.extraConfig;
   "002: user@alias is reached as it stands" = equal "ssh-ng://nixremote@far" (builderOf blog).uri;
   "002: maxJobs and speedFactor" =
     equal

@@ -107,6 +107,11 @@ class Machine(Shell):
     def console(self) -> str:
         return (self._directory / "console").read_text(errors="replace")
 
+    def limit_cpu(self, cores: float | None) -> bool:
+        """From now on all that runs on it has so many cores at most; none: no limit. False where that can't be done."""
+        self._log.say(f"{self.name}: {cores} cores")
+        return self.cgroup.limit_cpu(cores)
+
     def block(self, drop: bool = False) -> None:
         """Pulls the cable; with `drop` packets vanish on their way instead, and the machine's carrier stays."""
         self._log.say(f"{self.name}: block{' by dropping packets' if drop else ''}")

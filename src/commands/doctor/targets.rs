@@ -55,14 +55,6 @@ fn target(word: &str, known: &[(Builder, bool)]) -> Result<Target, Failure> {
 fn of_uri(word: &str) -> Result<Builder, Failure> {
     let uri = BuilderUri::parse(word).map_err(|error| Failure::Usage(error.into()))?;
     let name = BuilderName::parse(uri.default_name()).map_err(|error| Failure::Usage(error.into()))?;
-    let spec = BuilderSpec {
-        name,
-        systems: None,
-        features: None,
-        mandatory: BTreeSet::new(),
-        slots: None,
-        speed_factor: None,
-        labels: BTreeSet::new(),
-    };
+    let spec = BuilderSpec::named(name);
     Ok(Builder { spec, uri })
 }

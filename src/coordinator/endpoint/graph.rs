@@ -89,7 +89,7 @@ async fn inputs(
 }
 
 /// The content of a NAR that is one plain file.
-fn file(nar: &[u8]) -> Option<&[u8]> {
+pub(in crate::coordinator) fn file(nar: &[u8]) -> Option<&[u8]> {
     const LENGTH: usize = 8;
     let empty = Node::file("").to_nar();
     // Before the length stands the same in every such NAR; behind the content of an empty file, one word: `)`.

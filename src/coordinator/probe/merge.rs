@@ -59,6 +59,8 @@ pub(super) fn capabilities(
         mandatory: spec.mandatory.clone(),
         slots: spec.slots.or(measured.slots).unwrap_or(Slots::MIN),
         speed_factor: spec.speed_factor.unwrap_or(1.0),
+        cores: spec.cores.or(measured.cores),
+        memory: spec.memory.or(measured.memory),
         trust,
         nix_version,
         measured: Some(Arc::new(measured)),
@@ -83,15 +85,7 @@ mod tests {
     use crate::domain::BuilderName;
 
     fn spec() -> BuilderSpec {
-        BuilderSpec {
-            name: BuilderName::parse("b").expect("a name"),
-            systems: None,
-            features: None,
-            mandatory: BTreeSet::new(),
-            slots: None,
-            speed_factor: None,
-            labels: BTreeSet::new(),
-        }
+        BuilderSpec::named(BuilderName::parse("b").expect("a name"))
     }
 
     fn system(word: &str) -> System {

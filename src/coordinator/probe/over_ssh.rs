@@ -49,7 +49,9 @@ pub(super) async fn capabilities(
     reach.answered_after(rtt);
     let itself = who_are_you(&mut daemon).await;
     let version = daemon.daemon_version().map(str::to_owned).or_else(|| report.nix_version.clone());
+    let own = itself.as_ref().map(|(system, _)| system).or(report.system.as_ref()).cloned();
     let measured = merge::measured(&report, itself, rtt, clock::unix_seconds());
+    reach.learn(Learned { system: own, ..reach.learned() });
     let found = merge::capabilities(&reach.spec, measured, daemon.trust(), version);
     // Whom a daemon does not trust, it may not tell what it is: then that is the first thing to mend.
     found.or_else(|error| trusted(daemon.trust(), &report, host.uri()).and(Err(error)))
@@ -112,7 +114,8 @@ async fn daemon(
 
 /// What a line of its own needs, where stock Nix reaches it by itself.
 async fn learn(reach: &Reach, host: &Host, attach: Attach, (report, has_shell): (&Report, bool)) {
-    let mut learned = Learned { has_shell, agent: report.agent_command(), ..Learned::default() };
+    let (boot_id, agent) = (report.boot_id.clone(), report.agent_command());
+    let mut learned = Learned { has_shell, boot_id, agent, ..Learned::default() };
     if attach == Attach::Direct {
         learned.host_key = host.host_key().await;
         learned.program = report.nix_daemon.clone().filter(|_| report.on_path.is_none());

@@ -235,13 +235,12 @@ fn builder(entry: &Entry, uri: BuilderUri, name: BuilderName) -> Builder {
     let line = &entry.line;
     let given = |n: usize| entry.raw.split_whitespace().nth(n).is_some_and(|field| field != "-");
     let spec = BuilderSpec {
-        name,
         systems: given(1).then(|| line.systems.clone()),
         features: given(5).then(|| line.supported.clone()),
         mandatory: line.mandatory.clone(),
         slots: given(3).then(|| Slots::new(line.max_jobs)).flatten(),
         speed_factor: given(4).then(|| f64::from(line.speed_factor.get())),
-        labels: BTreeSet::new(),
+        ..BuilderSpec::named(name)
     };
     Builder { spec, uri }
 }

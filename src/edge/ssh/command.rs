@@ -78,12 +78,13 @@ pub fn known_host(key: &crate::domain::HostKey) -> String {
 }
 
 /// What the login shell is given to start a daemon. A builder never builds elsewhere.
-pub fn daemon(program: &[String], store: Option<&str>) -> String {
+pub fn daemon(program: &[String], store: Option<&str>, cores: Option<u32>) -> String {
     let mut words: Vec<String> = program.iter().map(|word| shell_quoted(word)).collect();
     words.extend(["--stdio", "--option", "builders", "''"].map(str::to_owned));
     if let Some(store) = store {
         words.extend(["--store".to_owned(), shell_quoted(store)]);
     }
+    words.extend(cores.into_iter().flat_map(|cores| ["--cores".to_owned(), cores.to_string()]));
     words.join(" ")
 }
 
@@ -163,8 +164,10 @@ mod tests {
     fn a_daemon_is_started_without_builders_of_its_own() {
         let check = |program: &[&str], store, expected: &str| {
             let program: Vec<String> = program.iter().map(|word| (*word).to_owned()).collect();
-            assert_eq!(daemon(&program, store), expected);
+            assert_eq!(daemon(&program, store, None), expected);
         };
+        let four = daemon(&["nix-daemon".to_owned()], None, Some(4));
+        assert_eq!(four, "nix-daemon --stdio --option builders '' --cores 4");
         check(&["nix-daemon"], None, "nix-daemon --stdio --option builders ''");
         check(
             &["sudo", "/opt/my nix/nix-daemon"],
