@@ -330,7 +330,11 @@ fn a_coordinator_without_builders_says_so_and_exits_3() {
 
 /// A coordinator whose local store is served by `program`, which need not be there yet.
 fn with_local_daemon(program: &Path) -> Option<Stage> {
-    let mut stage = Stage::without_coordinator(&[Builder::new("b1", 1)], "")?;
+    with_local_daemon_and(program, "")
+}
+
+fn with_local_daemon_and(program: &Path, timeouts: &str) -> Option<Stage> {
+    let mut stage = Stage::without_coordinator(&[Builder::new("b1", 1)], timeouts)?;
     let program = stage.path(program.to_str().expect("text"));
     let config = stage.path("muster.toml");
     let text = std::fs::read_to_string(&config).expect("written before");
@@ -439,4 +443,17 @@ fn a_local_daemon_that_dies_again_and_again_in_the_middle_of_an_input_costs_time
     assert!(starts(&stage) > LIVES, "only {} starts", starts(&stage));
     let totals = stage.status().totals;
     assert_eq!(totals.repeated, 0, "no attempt was lost over it");
+}
+
+/// It freezes instead: the builder, which waits for the rest, is not to blame.
+#[test]
+fn a_local_daemon_that_freezes_in_the_middle_of_an_input_is_not_blamed_on_the_builder() {
+    const LIVES: usize = 3;
+    let Some(stage) = with_local_daemon_and(Path::new("mortal"), "stalled_after = \"2s\"\n") else { return };
+    mortal_daemon(&stage, LIVES, "{ dd bs=1 count=50000 2>/dev/null; exec sleep 60; }");
+    stage.build(&[victim(&stage)]).wait().succeeds();
+    assert!(stage.text("victim").starts_with("@@output@@\nxxx"));
+    let log = stage.coordinator_log();
+    assert!(log.contains("nothing has moved on its connection for 2s; the inputs are sent again"), "{log}");
+    assert_eq!(stage.status().totals.repeated, 0, "no attempt was lost over it");
 }

@@ -54,7 +54,7 @@ class Stage:
         path.unlink(missing_ok=True)
         path.write_text(
             f'#!/bin/sh\necho "{name} $*" >>{self.calls}\n'
-            f'if env | grep -q "{SECRET}"; then echo "SECRET IN ENVIRONMENT OF {name}" >>{self.calls}; fi\n{script}\n'
+            f'if env | grep -q "{SECRET[:-1]}[{SECRET[-1]}]"; then echo "SECRET IN ENVIRONMENT OF {name}" >>{self.calls}; fi\n{script}\n'
         )
         path.chmod(0o755)
 
@@ -98,7 +98,8 @@ class Stage:
 
     def everything(self) -> str:
         """All that was written anywhere: what a secret must not be in."""
-        texts = [path.read_text(errors="replace") for path in self.root.rglob("*") if path.is_file() and not path.is_symlink()]
+        found = [path for path in self.root.rglob("*") if path.is_file() and not path.is_symlink()]
+        texts = [path.read_text(errors="replace") for path in found if self.action not in path.parents and self.bin not in path.parents]
         return "\n".join(texts)
 
     def close(self) -> None:

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import unittest
-from pathlib import Path
 from typing import Any
 
 import tools

@@ -108,7 +108,8 @@ def delay(rtt_ms: float) -> None:
 def missing(need: str, muster: Path) -> str | None:
     """Why a scenario with this need can't run yet; none: it can. muster itself is asked.
 
-    `uri:URI`: a builder with that URI; `command:NAME`: a subcommand; `option:COMMAND --NAME`: an option of one.
+    `uri:URI`: a builder with that URI; `command:NAME`: a subcommand; `option:COMMAND --NAME`: an option of one;
+    `python:NAME`: a library that checks/action installs.
     """
     kind, _, what = need.partition(":")
     if not muster.exists():
@@ -119,6 +120,9 @@ def missing(need: str, muster: Path) -> str | None:
             config.flush()
             status, said = ask(muster, "check-config", config.name)
         return None if status == 0 else f"muster check-config refuses {what}: {said.rpartition(config.name + ':')[2].strip()}"
+    if kind == "python":
+        there = Path(__file__).resolve().parents[2] / "target/action/python" / what / "made-of"
+        return None if there.exists() else f"no {what} for Python: checks/action setup"
     if kind == "command":
         return None if ask(muster, what, "--help")[0] == 0 else f"there is no muster {what}"
     if kind == "option":

@@ -43,7 +43,7 @@ def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:
         before = travelled(localmachine, "rx")
         build = start_build(localmachine, derivation("fetched", "cat /labhost >$out; head -c 500000000 /dev/zero >>$out"))
         victim = coordinator.wait_for_work([b1, b2])
-        wait_for(lambda: travelled(localmachine, "rx") - before > 20 * MB, "20 MB of the output are here")
+        wait_for(lambda: travelled(localmachine, "rx") - before > 200 * MB, "200 MB of the output are here")
         path = survives(build, victim)
         assert int(localmachine.succeed(f"wc -c <{path}")) == 500_000_000 + len("bN\n")
 

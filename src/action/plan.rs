@@ -48,9 +48,9 @@ pub enum Act {
         /// Where its number stands.
         pid: String,
     },
-    /// Waits until this path is there.
+    /// Waits until somebody listens there.
     Await {
-        /// A socket, say.
+        /// A socket.
         path: String,
         /// For how long.
         limit: Duration,

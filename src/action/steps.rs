@@ -40,6 +40,8 @@ pub struct Facts {
     pub free: u64,
     /// What is in nix.conf.
     pub nix_conf: String,
+    /// Whether a login finds muster on its PATH.
+    pub muster_on_path: bool,
     /// Whether a tailscaled answers already.
     pub tailscaled: bool,
 }
@@ -119,7 +121,7 @@ fn join_command(inputs: &Inputs) -> Command {
 }
 
 /// A builder's whole work: it ends when it is released, or nobody comes.
-pub fn serve(job: &Job) -> Result<Vec<Act>, BadInput> {
+pub fn serve(job: &Job, facts: &Facts) -> Result<Vec<Act>, BadInput> {
     let inputs = Inputs::read(job)?;
     let seconds = |time: Duration| format!("{}s", time.as_secs());
     let on_idle = if inputs.fail_on_timeout { "fail" } else { "pass" };
@@ -139,10 +141,20 @@ pub fn serve(job: &Job) -> Result<Vec<Act>, BadInput> {
         inputs.builder_timeout.as_secs(),
         inputs.hostname
     );
-    Ok(vec![
+    let mut acts = Vec::new();
+    if !facts.muster_on_path {
+        // The coordinator's ssh session looks for it there.
+        let link = Command::new(["ln", "-sf"]).and([format!("{}/bin/muster", facts.dir)]);
+        let link = link.and(["/usr/local/bin/muster".to_owned()]).as_root();
+        let lost =
+            "the coordinator may not find muster here, and takes this machine for one without an agent";
+        acts.push(Act::Run(link.or(Otherwise::Warn(lost.to_owned()))));
+    }
+    acts.extend([
         Act::Say(format!("{} serves until its coordinator releases it", inputs.hostname)),
         Act::Run(command.or(Otherwise::Fail(nobody))),
-    ])
+    ]);
+    Ok(acts)
 }
 
 /// What is left to be done, however the job ended; nothing here fails the job, and all of it takes a minute at most.

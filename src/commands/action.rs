@@ -19,7 +19,7 @@ pub(super) fn run(args: &ActionArgs, environment: &Environment) -> Result<(), Fa
         ActionStep::Disk => steps::disk(&job, &facts),
         ActionStep::Configure => steps::configure(&job, &facts),
         ActionStep::Join => steps::join(&job, &facts),
-        ActionStep::Serve => steps::serve(&job),
+        ActionStep::Serve => steps::serve(&job, &facts),
         ActionStep::Start => steps::start(&job, &facts),
         ActionStep::Teardown => Ok(steps::teardown(&job, &facts)),
     };

@@ -187,7 +187,7 @@ impl Session {
     async fn answer(&mut self, request: Request) -> Result<(), SessionError> {
         match request {
             Request::BuildDerivation { drv, derivation, .. } => {
-                self.build(drv, derivation, Reply::Built).await
+                self.build(drv, derivation, |result| Ok(Reply::Built(result))).await
             }
             Request::SetOptions { .. } => {
                 (self.options, self.daemon) = (Some(request), None);
@@ -242,13 +242,18 @@ impl Session {
         self.error(&text).await
     }
 
-    /// So stock's hook asks on a line whose builders do not trust us: it has sent us the derivation itself.
+    /// So stock's hook asks on a line whose builders do not trust us: it has sent us the derivation itself. It does not
+    /// look at the result's status, only for outputs that are missing, and a `--check` misses none. So a failure is an error.
     async fn build_from_store(&mut self, target: String, drv: StorePath) -> Result<(), SessionError> {
         let world = Arc::clone(&self.world);
         let read = self.persist(|| graph::read(&world.local, &world.store_dir, &drv)).await?;
         match read {
             Ok(Ok(derivation)) => {
-                self.build(drv, derivation, |result| Reply::Results(vec![(target.clone(), result)])).await
+                let reply = |result: BuildResult| match result.status.is_success() {
+                    true => Ok(Reply::Results(vec![(target.clone(), result)])),
+                    false => Err(result.error),
+                };
+                self.build(drv, derivation, reply).await
             }
             Ok(Err(error)) => self.error(&format!("muster: '{drv}': {error}")).await,
             Err(error) => self.error(&format!("muster: {error}")).await,
@@ -259,7 +264,7 @@ impl Session {
         &mut self,
         drv: StorePath,
         derivation: BasicDerivation,
-        reply: impl Fn(BuildResult) -> Reply,
+        reply: impl Fn(BuildResult) -> Result<Reply, String>,
     ) -> Result<(), SessionError> {
         let world = Arc::clone(&self.world);
         let signatures_matter = world.config().use_untrusted;
@@ -334,7 +339,7 @@ impl Session {
     async fn follow(
         &mut self,
         feed: &Feed,
-        reply: impl Fn(BuildResult) -> Reply,
+        reply: impl Fn(BuildResult) -> Result<Reply, String>,
     ) -> Result<(), SessionError> {
         loop {
             match self.unless_client_goes(feed.next()).await? {
@@ -348,7 +353,10 @@ impl Session {
                         let unit = Unit::Output(wire::encode(&output.info, &self.dialect));
                         self.writer.send_with(&unit, output.nar.as_fd()).await?;
                     }
-                    return self.reply(&reply(result)).await;
+                    return match reply(result) {
+                        Ok(reply) => self.reply(&reply).await,
+                        Err(text) => self.error(&text).await,
+                    };
                 }
             }
         }

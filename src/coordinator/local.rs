@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use crate::domain::{PathInfo, StorePath};
 use crate::edge::clock;
+use crate::edge::meter::Stalled;
 use crate::edge::pool::{CheckoutError, Lease, Pool};
 use crate::nix::client::Error;
 use crate::nix::handshake::Version;
@@ -33,6 +34,9 @@ pub enum LocalError {
     /// It failed.
     #[error("the local store: {0}")]
     Store(#[from] Error),
+    /// It says nothing more.
+    #[error("the local store's daemon: {0}")]
+    Stalled(#[from] Stalled),
     /// It lacks a path that a build needs.
     #[error(
         "the local store lacks '{0}', which the build needs; is `local_store` in muster's configuration the client's?"
@@ -46,6 +50,7 @@ impl LocalError {
         match self {
             LocalError::Daemon(error) => !error.is_final(),
             LocalError::Store(error) => error.is_loss(),
+            LocalError::Stalled(_) => true,
             LocalError::Missing(_) => false,
         }
     }

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `in_flight` | who sends what to one builder |
 //! | `plan` | in which order and portions |
+//! | `turn` | who is stuck when nothing moves |
 
 mod in_flight;
 mod plan;
+mod turn;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use crate::nix::wire::{self, Dialect};
 use in_flight::Claim;
 pub use in_flight::InFlight;
 use plan::Plan;
+use turn::Turn;
 
 /// Between reading from the local store and sending to the builder.
 const PIPE: usize = 256 << 10;
@@ -128,7 +131,7 @@ impl Carrier {
         Ok(())
     }
 
-    /// The local daemon may die in the middle: another one is waited for, as when a build is prepared.
+    /// The local daemon may die or freeze in the middle: another one is waited for, as when a build is prepared.
     async fn send(self, portion: Vec<Arc<PathInfo>>, claim: Claim) -> Result<Landed, UploadError> {
         let began = clock::now();
         loop {
@@ -150,21 +153,36 @@ impl Carrier {
         let mut channel = self.pool.checkout().await?;
         channel.holds_roots();
         let meter = channel.meter();
-        let copied = meter.watch(self.stalled_after, copy(&mut source, &mut channel, portion)).await;
-        copied.inspect_err(|_| self.pool.doubt())??;
+        let turn = Turn::default();
+        let copy = copy(&mut source, &mut channel, portion, &turn);
+        match meter.watch(self.stalled_after, copy).await {
+            Ok(copied) => copied?,
+            Err(stalled) if turn.is_builders() => {
+                self.pool.doubt();
+                return Err(stalled.into());
+            }
+            Err(stalled) => return Err(LocalError::from(stalled).into()),
+        }
         tracing::debug!(paths = portion.len(), "inputs sent");
         Ok(())
     }
 }
 
-async fn copy(source: &mut Lease, to: &mut Lease, portion: &[Arc<PathInfo>]) -> Result<(), UploadError> {
+async fn copy(
+    source: &mut Lease,
+    to: &mut Lease,
+    portion: &[Arc<PathInfo>],
+    turn: &Turn,
+) -> Result<(), UploadError> {
     let dialect = to.dialect().clone();
-    let (mut items, mut stream) = tokio::io::duplex(PIPE);
+    let (items, mut stream) = tokio::io::duplex(PIPE);
+    let mut items = turn.on(items);
     let request = Request::AddMultipleToStore { repair: false, dont_check_sigs: true };
     let (read, sent) = tokio::join!(
         async {
             let read = read_items(source, &dialect, portion, &mut items).await;
             drop(items);
+            turn.all_is_read();
             read
         },
         async {

@@ -73,7 +73,13 @@ impl State {
         if attempt.holds_slot() {
             self.journal.worked(&attempt.builder, now.since(attempt.since));
         }
-        let how = if attempt.cancelled { How::Cancelled } else { kind_of(outcome) };
+        // One that was cancelled because another one of a silent builder's builds was faster is that builder's loss.
+        let silent = self.fleet.get(&attempt.builder).is_some_and(|builder| !builder.takes_part());
+        let (how, said) = match attempt.cancelled {
+            true if silent => (How::Lost, format!("{} fell silent; it was built elsewhere", attempt.builder)),
+            true => (How::Cancelled, String::new()),
+            false => (kind_of(outcome), how_it_ended(&attempt.builder, outcome)),
+        };
         let ill = matches!(how, How::Failed | How::Lost);
         self.journal.ended(Entry {
             drv: build.ask.drv.base_name().to_owned(),
@@ -82,7 +88,7 @@ impl State {
             began: attempt.since,
             ended: now,
             how,
-            said: ill.then(|| how_it_ended(&attempt.builder, outcome)),
+            said: ill.then_some(said),
         });
     }
 

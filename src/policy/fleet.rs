@@ -168,6 +168,11 @@ impl Builder {
         if self.busy == 0 { None } else { self.machine.strain(memory, self.capacity()) }
     }
 
+    /// Whether what runs there goes on, as far as is known.
+    pub(super) fn takes_part(&self) -> bool {
+        matches!(self.health, Health::Healthy | Health::Probing)
+    }
+
     /// Whether it is pinged.
     pub(super) fn is_watched(&self) -> bool {
         matches!(self.health, Health::Healthy | Health::Suspect)

@@ -21,7 +21,7 @@ use super::presence::Presence;
 use super::queue::Queue;
 use super::settings::Settings;
 use super::snapshot::Totals;
-use crate::domain::{BuildId, BuilderName, Capabilities, Time};
+use crate::domain::{BuildId, BuilderName, Capabilities, RequestId, Time};
 
 /// How far the end is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +125,11 @@ impl State {
     /// Which builders are drained and by whom, also those that no source knows now.
     pub fn drains(&self) -> &BTreeMap<BuilderName, String> {
         self.fleet.drains()
+    }
+
+    /// Who asks for a build; nobody where it is not known (any more).
+    pub fn asked_by(&self, build: BuildId) -> &[RequestId] {
+        self.builds.get(build).map_or(&[], |build| &build.requests)
     }
 
     /// Where a build could start now, with the reasons; none where it is not known (any more).

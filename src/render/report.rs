@@ -94,7 +94,7 @@ const HEADER: [&str; 10] = [
 /// One builder's row, of the terminal's table and of GitHub's.
 fn cells(row: &BuilderReport) -> [String; 10] {
     let dash = || "-".to_owned();
-    let systems: Vec<_> = row.systems.iter().map(ToString::to_string).collect();
+    let systems = systems(row);
     [
         row.name.to_string(),
         if systems.is_empty() { dash() } else { systems.join(", ") },
@@ -107,6 +107,12 @@ fn cells(row: &BuilderReport) -> [String; 10] {
         format!("{}, {}", bytes(row.sent_bytes), bytes(row.received_bytes)),
         state(row),
     ]
+}
+
+/// Its systems, without the levels of an architecture that Nix counts as systems of their own.
+fn systems(row: &BuilderReport) -> Vec<&str> {
+    let all = row.systems.iter().map(|system| system.as_str());
+    all.filter(|system| !system.contains("-v")).collect()
 }
 
 fn state(row: &BuilderReport) -> String {

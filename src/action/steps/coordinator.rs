@@ -66,7 +66,7 @@ fn configuration(inputs: &Inputs, builders: &Builders, facts: &Facts) -> String 
     };
     let mut config = format!(
         "# Written by muster's action.\nattach = \"endpoint\"\n\n[control]\ngroup = {}\n\n[[source]]\ntailscale = {{ {source} }}\n",
-        facts.group
+        text(&facts.group.to_string())
     );
     config += &expected(builders);
     config + &format!("\n[timeouts]\nexpect_timeout = \"{}s\"\n", inputs.wait.as_secs())

@@ -13,6 +13,10 @@ fn facts() -> Facts {
     }
 }
 
+fn on_path() -> Facts {
+    Facts { muster_on_path: true, ..facts() }
+}
+
 fn coordinator(inputs: &[(&str, &str)]) -> Job {
     let builders = [("builders", "b-ubuntu-24.04-1 b-ubuntu-24.04-arm-1 b-macos-26-1 b-macos-26-intel-1")];
     job("coordinator", &[&builders, inputs].concat())
@@ -92,16 +96,22 @@ fn workload_identity_needs_githubs_variables_and_no_key() {
 }
 
 #[test]
+fn a_coordinators_session_finds_muster_on_its_path() {
+    let acts = serve(&job("builder", &[]), &facts()).expect("good");
+    assert!(commands(&acts).starts_with("# ln -sf /tmp/muster-action/bin/muster /usr/local/bin/muster\n"));
+}
+
+#[test]
 fn a_builder_serves_within_the_limits_of_its_inputs() {
     let inputs =
         [("builder_timeout", "60"), ("on_timeout", "pass"), ("max_jobs", "3"), ("lease_timeout", "30")];
     assert_eq!(
-        commands(&serve(&job("builder", &inputs)).expect("good")),
+        commands(&serve(&job("builder", &inputs), &on_path()).expect("good")),
         "# muster builder --ephemeral --on-idle pass --idle-timeout 60s --lease-timeout 30s --max-lifetime 21000s \
          --slots 3\n"
     );
     assert_eq!(
-        commands(&serve(&job("builder", &[])).expect("good")),
+        commands(&serve(&job("builder", &[]), &on_path()).expect("good")),
         "# muster builder --ephemeral --on-idle fail --idle-timeout 300s --lease-timeout 45s --max-lifetime 21000s\n"
     );
 }
@@ -136,7 +146,7 @@ fn the_coordinators_configuration_is_good_and_expects_what_the_plan_brings() {
     let systems = ["x86_64-linux", "aarch64-linux", "x86_64-darwin", "aarch64-darwin"];
     let expected = systems.map(|system| format!("[[expect]]\nsystems = [\"{system}\"]\n"));
     check(&coordinator(&[]), &expected.each_ref().map(String::as_str));
-    check(&coordinator(&[]), &["group = 121\n", "names = [\"b-ubuntu-24.04-1\", "]);
+    check(&coordinator(&[]), &["group = \"121\"\n", "names = [\"b-ubuntu-24.04-1\", "]);
     let found = job("coordinator", &[("discover_tag", "tag:b"), ("discover_prefix", "nix-")]);
     check(&found, &["tailscale = { tag = \"tag:b\", prefix = \"nix-\" }"]);
 }

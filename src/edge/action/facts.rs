@@ -18,6 +18,9 @@ pub fn facts(job: &Job) -> Facts {
         group: group(),
         free: free(),
         nix_conf: std::fs::read_to_string("/etc/nix/nix.conf").unwrap_or_default(),
+        muster_on_path: ["/usr/local/bin/muster", "/usr/bin/muster"]
+            .iter()
+            .any(|path| Path::new(path).exists()),
         tailscaled: UnixStream::connect(tailscaled_socket(macos)).is_ok(),
     }
 }

@@ -88,3 +88,18 @@ fn what_runs_and_what_waits_is_told_too() {
     assert_eq!((report.attempts[0].how, report.attempts[0].ended_ms), (How::Running, None));
     assert_eq!(row(&world, "b1").busy_percent, 100);
 }
+
+#[test]
+fn what_is_built_elsewhere_because_its_builder_fell_silent_is_that_builders_loss() {
+    let mut world = World::of(2);
+    world.ask(1);
+    let (first, on) = world.one_start();
+    world.nature(&on, Nature::Silent);
+    world.pass(30.0);
+    let (second, _) = world.one_start();
+    world.end(second, done());
+    world.end(first, AttemptOutcome::Cancelled);
+    let report = report(&world);
+    assert_eq!((report.attempts[0].how, report.attempts[1].how), (How::Lost, How::Built));
+    assert!(report.attempts[0].said.as_deref().is_some_and(|said| said.contains("fell silent")));
+}

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::label;
+use super::{label, systems};
 use crate::policy::Report;
 use crate::policy::report::{AttemptReport, BuilderReport, How};
 
@@ -75,8 +75,7 @@ fn head(report: &Report) -> String {
 
 /// A builder's title, and what it did before its first build; each section needs a bar.
 fn section(report: &Report, builder: &BuilderReport) -> String {
-    let systems: Vec<_> = builder.systems.iter().map(|system| system.as_str()).collect();
-    let title = format!("{} {}", builder.name.as_str(), systems.join(" "));
+    let title = format!("{} {}", builder.name.as_str(), systems(builder).join(" "));
     let mut text = format!("  section {}\n", plain(title.trim()));
     let (word, tags, until) = match builder.ready_ms {
         Some(ready) => ("came", "done", ready),
