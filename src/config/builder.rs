@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use toml::de::DeValue;
+
 use super::document::Section;
 use super::{Builder, BuilderUri, ConfigError, Place, uri, value};
 use crate::domain::{BuilderName, BuilderSpec, Feature, HostKey, Label, System};
@@ -46,14 +48,39 @@ fn from_section(mut section: Section<'_>) -> Result<Builder, ConfigError> {
     let speed_factor = section.take("speed_factor", value::factor)?;
     let cores = section.take("cores", value::count(1, MOST_CORES))?;
     let memory = section.take("memory", value::size)?;
+    let consumables = section.take_or("consumables", BTreeMap::new(), consumables)?;
     let labels = section.take_or("labels", BTreeSet::new(), value::words(Label::parse))?;
     let name = match name {
         Some(name) => name,
         None => default_name(&uri).map_err(|why| section.error(why))?,
     };
     section.finish()?;
-    let spec = BuilderSpec { name, systems, features, mandatory, slots, speed_factor, cores, memory, labels };
+    let spec = BuilderSpec {
+        name,
+        systems,
+        features,
+        mandatory,
+        slots,
+        speed_factor,
+        cores,
+        memory,
+        consumables,
+        labels,
+    };
     Ok(Builder { spec, uri })
+}
+
+/// `{ kvm = 2 }`: features, and how many builds may use each at once.
+fn consumables(value: &DeValue<'_>) -> Result<BTreeMap<Feature, u32>, String> {
+    let table = value.as_table().ok_or_else(|| value::expected("a table such as { kvm = 2 }", value))?;
+    let mut consumables = BTreeMap::new();
+    for (feature, count) in table {
+        let feature = Feature::parse(feature.get_ref()).map_err(|error| error.to_string())?;
+        let most = value::count(1, MOST_SLOTS)(count.get_ref());
+        let most = most.map_err(|error| format!("`{}`: {error}", feature.as_str()))?;
+        consumables.insert(feature, most);
+    }
+    Ok(consumables)
 }
 
 /// The keys of a builder's table that say what the URI's parameters say as well.

@@ -40,7 +40,7 @@ fn refused(text: &str, error: &str) {
 fn an_unknown_key_is_named_with_its_line_and_the_keys_there_are() {
     refused(
         "local_store = 'auto'\n\n[[builder]]\nuri = 'process:/a'\nslot = 2\n",
-        "5: unknown key `slot` in [[builder]]; known: name, uri, key, host_key, systems, features, mandatory, slots, speed_factor, labels",
+        "5: unknown key `slot` in [[builder]]; known: name, uri, key, host_key, systems, features, mandatory, slots, speed_factor, cores, memory, consumables, labels",
     );
     refused(
         "[controll]\n",
@@ -70,6 +70,10 @@ fn a_wrong_value_of_the_top_or_a_builder_is_named_with_its_line_and_key() {
     refused(
         "[[builder]]\nuri = 'process:/a'\nslots = -1",
         "3: `slots` in [[builder]]: expected a whole number from 1 to 10000, found -1",
+    );
+    refused(
+        "[[builder]]\nuri = 'process:/a'\nconsumables = { kvm = 0 }",
+        "3: `consumables` in [[builder]]: `kvm`: expected a whole number from 1 to 10000, found 0",
     );
     refused(
         "[[builder]]\nuri = 'process:/a'\nspeed_factor = inf",

@@ -1,6 +1,6 @@
 //! Builders: their names, what a person said of them, and what was found true.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -86,6 +86,8 @@ pub struct BuilderSpec {
     pub cores: Option<u32>,
     /// Memory in bytes that builds may use.
     pub memory: Option<u64>,
+    /// Features of which only so many builds may make use at once.
+    pub consumables: BTreeMap<Feature, u32>,
     /// The user's own words for it.
     pub labels: BTreeSet<Label>,
 }
@@ -102,6 +104,7 @@ impl BuilderSpec {
             speed_factor: None,
             cores: None,
             memory: None,
+            consumables: BTreeMap::new(),
             labels: BTreeSet::new(),
         }
     }

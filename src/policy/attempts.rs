@@ -21,8 +21,9 @@ impl State {
         attempt.reach(stage, now);
         let frees = frees && !attempt.holds_slot();
         let (name, since) = (attempt.builder.clone(), attempt.since);
-        if frees && let Some(builder) = self.fleet.get_mut(&name) {
-            builder.busy = builder.busy.saturating_sub(1);
+        if frees && let (Some(builder), Some(build)) = (self.fleet.get_mut(&name), self.builds.get(id.build))
+        {
+            builder.vacate(&build.shape.features);
             self.journal.worked(&name, now.since(since));
         }
         if stage >= Stage::Building {
@@ -94,10 +95,13 @@ impl State {
 
     /// The builder has one attempt less.
     fn release(&mut self, attempt: &Attempt, id: AttemptId) {
-        let Some(builder) = self.fleet.get_mut(&attempt.builder) else { return };
+        let (Some(builder), Some(build)) = (self.fleet.get_mut(&attempt.builder), self.builds.get(id.build))
+        else {
+            return;
+        };
         builder.attempts.remove(&id);
         if attempt.holds_slot() {
-            builder.busy = builder.busy.saturating_sub(1);
+            builder.vacate(&build.shape.features);
         }
     }
 

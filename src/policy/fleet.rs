@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::bits::Bits;
 use super::machine::{Machine, Strain};
-use crate::domain::{AttemptId, BuilderName, BuilderSpec, Capabilities, System, Time};
+use crate::domain::{AttemptId, BuilderName, BuilderSpec, Capabilities, Feature, System, Time};
 
 /// The speed of an emulated system where it was not measured, as part of the native one's: QEMU's user mode.
 const EMULATED: f64 = 0.1;
@@ -72,6 +72,8 @@ pub(super) struct Builder {
     pub attempts: BTreeSet<AttemptId>,
     /// Slots in use.
     pub busy: u32,
+    /// Builds by the features that they make use of.
+    uses: BTreeMap<Feature, u32>,
     pub built: u64,
     pub lost: u64,
 }
@@ -97,6 +99,7 @@ impl Builder {
             incidents: 0,
             attempts: BTreeSet::new(),
             busy: 0,
+            uses: BTreeMap::new(),
             built: 0,
             lost: 0,
         }
@@ -171,6 +174,34 @@ impl Builder {
     /// Whether what runs there goes on, as far as is known.
     pub(super) fn takes_part(&self) -> bool {
         matches!(self.health, Health::Healthy | Health::Probing)
+    }
+
+    /// A build takes a slot, and what it consumes.
+    pub(super) fn occupy(&mut self, features: &BTreeSet<Feature>) {
+        self.busy += 1;
+        for feature in features {
+            *self.uses.entry(feature.clone()).or_default() += 1;
+        }
+    }
+
+    /// It gives them back.
+    pub(super) fn vacate(&mut self, features: &BTreeSet<Feature>) {
+        self.busy = self.busy.saturating_sub(1);
+        for feature in features {
+            if let Some(uses) = self.uses.get_mut(feature) {
+                *uses = uses.saturating_sub(1);
+            }
+        }
+        self.uses.retain(|_, uses| *uses > 0);
+    }
+
+    /// Of these features, one of which as many builds make use as may.
+    pub(super) fn exhausted<'a>(&self, features: &'a BTreeSet<Feature>) -> Option<&'a Feature> {
+        let used_up = |feature: &&Feature| {
+            let most = self.spec.consumables.get(*feature);
+            most.is_some_and(|most| self.uses.get(*feature).is_some_and(|uses| uses >= most))
+        };
+        features.iter().find(used_up)
     }
 
     /// Whether it is pinged.

@@ -67,6 +67,8 @@ pub enum Reason {
     FailedHere(u32),
     /// After an attempt that failed there, or here, this build waits for so long.
     Held(Duration),
+    /// As many builds use this feature there as may.
+    Exhausted(Feature),
     /// Its machine bears no more.
     Strained(Strain),
     /// All its slots are in use.
@@ -100,6 +102,7 @@ impl fmt::Display for Reason {
             Reason::RunsHere => f.write_str("an attempt runs there already"),
             Reason::FailedHere(times) => write!(f, "{times} of its attempts failed there"),
             Reason::Held(wait) => write!(f, "its next attempt waits for {}", seconds(*wait)),
+            Reason::Exhausted(feature) => write!(f, "as many builds use {} there as may", feature.as_str()),
             Reason::Strained(Strain::Pressure(percent)) => {
                 write!(f, "{percent} % of the time something waits for memory there")
             }
@@ -246,6 +249,8 @@ fn closed_now(
         Some(Reason::FailedHere(failures))
     } else if let Some(until) = held {
         Some(Reason::Held(until.since(now)))
+    } else if let Some(feature) = builder.exhausted(&build.shape.features) {
+        Some(Reason::Exhausted(feature.clone()))
     } else if let Some(strain) = builder.strain() {
         Some(Reason::Strained(strain))
     } else if builder.busy >= builder.slots() {

@@ -173,7 +173,7 @@ impl State {
         build.attempts.insert(attempt.number, new);
         build.said = None;
         builder.attempts.insert(attempt);
-        builder.busy += 1;
+        builder.occupy(&build.shape.features);
         let note = build.note.take();
         let requests = build.requests.clone();
         let line = match (note, second) {

@@ -195,6 +195,19 @@ fn builder(Builder { spec, uri }: &Builder) -> Table {
     if let Some(factor) = spec.speed_factor {
         put(&mut table, "speed_factor", factor);
     }
+    if let Some(cores) = spec.cores {
+        put(&mut table, "cores", i64::from(cores));
+    }
+    if let Some(memory) = spec.memory {
+        put(&mut table, "memory", size(memory));
+    }
+    if !spec.consumables.is_empty() {
+        let counts = spec
+            .consumables
+            .iter()
+            .map(|(feature, most)| (feature.as_str().to_owned(), i64::from(*most).into()));
+        put(&mut table, "consumables", counts.collect::<Table>());
+    }
     table
 }
 

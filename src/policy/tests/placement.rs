@@ -214,3 +214,28 @@ fn of_equal_builders_the_one_with_more_idle_slots_is_taken() {
     }
     assert_eq!(order, ["b1", "b2", "b1", "b2"]);
 }
+
+#[test]
+fn a_counted_feature_is_used_by_so_many_builds_at_once_and_others_run_beside_them() {
+    let kvm = features(&["kvm"]);
+    let consumables = kvm.iter().map(|feature| (feature.clone(), 2)).collect();
+    let mut world = World::new();
+    world.natures.insert(name("b1"), Nature::Answers(Capabilities { features: kvm.clone(), ..caps(8) }));
+    world.tell(Event::Found(BuilderSpec { consumables, ..spec("b1") }));
+    world.take();
+    for number in 1..=4 {
+        world.request(Ask { features: kvm.clone(), ..ask(number) });
+    }
+    world.ask(5);
+    let started = world.started();
+    let builds: Vec<u64> = started.iter().map(|(attempt, _)| attempt.build.0).collect();
+    assert_eq!(builds, [1, 2, 5]);
+    let why = world.state.place(BuildId(3), world.now).expect("a placement");
+    assert_eq!(why.reasons[0].1.to_string(), "as many builds use kvm there as may");
+    world.tell(Event::Reached(started[0].0, Stage::Fetching));
+    assert_eq!(world.started().len(), 1, "fetching holds nothing");
+    world.end(started[0].0, done());
+    assert_eq!(world.started(), [], "what is given back is given back once");
+    world.end(started[1].0, done());
+    assert_eq!(world.started().len(), 1);
+}
