@@ -18,6 +18,7 @@ mod feed;
 mod fetch;
 #[cfg(test)]
 mod fixtures;
+mod gauge;
 mod graph;
 mod install;
 mod job;
@@ -32,6 +33,7 @@ mod offer;
 mod once;
 mod orders;
 mod own_link;
+mod prefetch;
 mod probe;
 mod reach;
 pub mod record;

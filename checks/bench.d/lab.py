@@ -15,7 +15,7 @@ sys.path[:0] = [str(REPOSITORY / "checks/lab"), str(REPOSITORY / "checks/scenari
 from driver import cgroup, jobs, plan  # noqa: E402
 
 USUAL = ["one_build", "lost_builder", "dead_builder"]
-LONG = ["many_builds", "long_builds", "uploads"]
+LONG = ["many_builds", "long_builds", "chain_bytes", "slow_builder", "idle", "uploads"]
 # Those that the targets are for.
 VERSIONS = ["2.26.3", "2.34.8"]
 WAYS = ["stock", "tuned", "muster"]

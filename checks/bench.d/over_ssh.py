@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any, Callable, Sequence
 
-from lib import Background, Coordinator, Machine, delay, derivation, several, start_all, uri, write
+from lib import Background, Coordinator, Machine, delay, derivation, graph, several, start_all, travelled, uri, write
 
 limit_seconds = 1800
 BUILDERS = ["b1", "b2", "b3"]
@@ -31,6 +31,12 @@ LENGTH = 20
 # How long a method that does not come back is watched.
 PATIENCE = 15
 SMALL_PATHS, LARGE_MB = 300, 500
+CHAIN, LINK_MB = 20, 20
+# What a builder that is throttled to a twentieth is given, and what it is to build: a seventh of a second of a core each.
+THROTTLE, CROWD = 0.05, 48
+WORK = "i=0; while [ $i -lt 150000 ]; do i=$((i+1)); done; sleep 1; echo >$out"
+# An idle coordinator is watched for so long; each builder is there under several names.
+IDLE_SECONDS, IDLE_BUILDERS = 30, 20
 
 Row = dict[str, Any]
 _numbers = itertools.count()
@@ -119,6 +125,61 @@ class Bench:
         """60 builds of 3 s on 12 slots."""
         return [self.crowd("60 builds of 3 s on 12 slots (ideal 15)", lambda: several(60, script=f"{NOTHING}; sleep 3"), muster_max=17)]
 
+    def chain_bytes(self) -> list[Row]:
+        """20 builds of 20 MB, each needs the one before: what comes into the coordinator."""
+        self.use(BUILDERS)
+        self.warm(BUILDERS)
+        seconds: dict[str, list[float]] = {}
+        megabytes: dict[str, list[float]] = {}
+        for name, way in self.ways(BUILDERS).items():
+            before = travelled(self.client, "rx")
+            seconds[name] = [self.timed(way(chain()), 600)]
+            megabytes[name] = [(travelled(self.client, "rx") - before) / 1e6]
+        what = f"chain of {CHAIN} x {LINK_MB} MB"
+        return [row(what, seconds), row(f"{what}, bytes into the coordinator", megabytes, unit="MB", ratio_max=1.05)]
+
+    def slow_builder(self) -> list[Row]:
+        """48 builds while one of three builders has a twentieth of a core, and the same without that builder."""
+        expression = lambda: several(CROWD, script=WORK)  # noqa: E731
+        others = ["b2", "b3"]
+        self.use(others)
+        self.warm(others)
+        without = {name: [self.timed(way(expression()))] for name, way in self.ways(others).items()}
+        if not self.builders["b1"].limit_cpu(THROTTLE):
+            return [row(f"{CROWD} builds, one builder at 5 % CPU", {}, notes={"muster": "CPU cannot be limited here"})]
+        try:
+            self.use(BUILDERS)
+            self.until(lambda: all(f"measured builder={name}" in self.coordinator.log() for name in BUILDERS), 120)
+            slow = {name: [self.timed(way(expression()), 600)] for name, way in self.ways(BUILDERS).items()}
+        finally:
+            self.builders["b1"].limit_cpu(None)
+        ratio = {name: [slow[name][0] / without[name][0]] for name in slow}
+        return [
+            row(f"{CROWD} builds of a second on two builders", without),
+            row("the same with a third one that has 5 % of a core", slow),
+            row("the same, of what it takes without that one", ratio, unit="x", muster_max=1.2),
+        ]
+
+    def idle(self) -> list[Row]:
+        """A coordinator with 20 builders and nothing to do."""
+        names = [f"{host}-{number}" for number in range(1 + IDLE_BUILDERS // len(BUILDERS)) for host in BUILDERS][:IDLE_BUILDERS]
+        self.use_uris({name: uri(name.partition("-")[0]) for name in names})
+        time.sleep(20)
+        pid = "$(cat /run/muster.pid)"
+        ticks = f"awk '{{print $14 + $15}}' /proc/{pid}/stat"
+        before = int(self.client.succeed(ticks))
+        time.sleep(IDLE_SECONDS)
+        hertz = int(self.client.succeed("getconf CLK_TCK"))
+        percent = (int(self.client.succeed(ticks)) - before) / hertz / IDLE_SECONDS * 100
+        resident = int(self.client.succeed(f"sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\) kB/\\1/p' /proc/{pid}/status")) / 1e3
+        ssh = self.client.succeed("for p in $(pgrep -x ssh); do grep '^Pss:' /proc/$p/smaps_rollup 2>/dev/null || true; done")
+        sizes = [int(line.split()[1]) / 1e3 for line in ssh.splitlines()]
+        return [
+            row(f"idle coordinator with {IDLE_BUILDERS} builders, of one core", {"muster": [percent]}, unit="%", muster_max=0.2),
+            row("the same, resident memory", {"muster": [resident]}, unit="MB", muster_max=40),
+            row(f"the same, its {len(sizes)} ssh processes (PSS)", {"muster": [sum(sizes)]}, unit="MB"),
+        ]
+
     def crowd(self, name: str, expression: Callable[[], str], **limits: float) -> Row:
         self.use(BUILDERS)
         self.warm(BUILDERS)
@@ -177,11 +238,15 @@ class Bench:
 
     def use(self, names: Sequence[str], healthy: Sequence[str] = ()) -> None:
         """A coordinator that has these builders."""
+        self.use_uris({name: uri(name) for name in names}, healthy)
+
+    def use_uris(self, uris: dict[str, str], healthy: Sequence[str] = ()) -> None:
         if self.running:
             self.coordinator.stop()
-        self.coordinator.start(builders=[{"name": name, "uri": uri(name), "slots": SLOTS} for name in names])
+        self.client.succeed("rm -f /var/log/muster.log")
+        self.coordinator.start(builders=[{"name": name, "uri": where, "slots": SLOTS} for name, where in uris.items()])
         self.running = True
-        self.coordinator.wait_for_health("healthy", *(healthy or names), timeout=60)
+        self.coordinator.wait_for_health("healthy", *(healthy or uris), timeout=60)
 
     def restart(self, name: str) -> None:
         self.builders[name].start()
@@ -235,6 +300,16 @@ class Bench:
         )
         paths = self.client.succeed(f"nix-store --add {place}/*; rm -r {place}").split()
         return paths
+
+
+def chain() -> str:
+    """Each link has random content, and reads the one before."""
+    links = {}
+    for number in range(CHAIN):
+        before = [f"link{number - 1}"] if number else []
+        read = "cat $inputs >/dev/null; " if number else ""
+        links[f"link{number}"] = derivation(f"link{number}", f"{read}head -c {LINK_MB}M /dev/urandom >$out", inputs=before)
+    return graph(links, [f"link{CHAIN - 1}"])
 
 
 def row(name: str, taken: dict[str, list[float]], **more: Any) -> Row:

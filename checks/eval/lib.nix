@@ -147,6 +147,16 @@ in
       "10.0.0.1"
     ]
   );
+  "machines: ports" = equal [ 22 2222 22 7 2222 22 ] (
+    map (hostName: mine.machines.portOf { inherit hostName; }) [
+      "far"
+      "eva@far:2222"
+      "eva@[2001:db8::1]"
+      "[2001:db8::1]:7"
+      "far:2222?compress=true"
+      "far?remote-program=a:7"
+    ]
+  );
   "machines: a host key follows other parameters" =
     equal "ssh-ng://u@far?compress=true&base64-ssh-public-host-key=a%2Bb%3D"
       (builderOf [ ] {

@@ -59,6 +59,14 @@ let
     machine: !(cfg.adoptBuildMachines && mine.machines.isAdoptable machine)
   ) config.nix.buildMachines;
 
+  # A machine is the same under its address and, with aliases, under the name that we give it.
+  isSame =
+    machine: name: builder:
+    mine.machines.portOf machine == (if builder.port == null then 22 else builder.port)
+    && lib.elem (mine.machines.hostOf machine) ([ builder.host ] ++ lib.optional cfg.sshAliases name);
+  named = machine: lib.attrNames (lib.filterAttrs (isSame machine) cfg.builders);
+  twice = lib.concatMap named (lib.filter mine.machines.isAdoptable config.nix.buildMachines);
+
   secrets = lib.unique (
     lib.filter (path: path != null) (
       lib.mapAttrsToList (_: builder: builder.identityFile) cfg.builders
@@ -166,6 +174,13 @@ in
         message = ''
           services.muster.coordinator: there is no builder and nothing that finds one. Name one in
           services.muster.coordinator.builders or nix.buildMachines, or set services.muster.coordinator.sources.
+        '';
+      }
+      {
+        assertion = twice == [ ];
+        message = ''
+          services.muster.coordinator.builders.${lib.head (twice ++ [ "" ])} and an entry of nix.buildMachines are one machine, which would be offered
+          twice. Keep one of them: muster takes what nix.buildMachines says over as it stands.
         '';
       }
       {

@@ -42,6 +42,16 @@ let
   encoded = replaceStrings [ "%" "+" "=" "&" "#" " " ] [ "%25" "%2B" "%3D" "%26" "%23" "%20" ];
 in
 rec {
+  inherit hostOf;
+
+  # The port that stands in hostName; an IPv6 address has one behind its brackets only.
+  portOf =
+    machine:
+    let
+      found = match "(\\[[^]]*]|[^:?]*):([0-9]+)([?].*)?" (withoutUser machine.hostName);
+    in
+    if found == null then 22 else builtins.fromJSON (builtins.elemAt found 1);
+
   # Muster speaks to machines by ssh. `localhost`, other protocols and machines without slots remain Nix's.
   isAdoptable =
     machine:

@@ -14,13 +14,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::feed::Output;
 use super::fetch::{FetchError, Fetcher};
+use super::gauge::Carried;
 use super::job::Job;
 use super::limits::Clocks;
 use super::narration::Narration;
 use super::reach::{Pools, Reach};
 use super::upload::{Carrier, UploadError};
 use super::{News, World};
-use crate::domain::{AttemptId, AttemptOutcome, BuildResult, BuildStatus, PathInfo, Stage, StorePath, Trust};
+use crate::domain::{
+    AttemptId, AttemptOutcome, BuildResult, BuildStatus, Measurement, PathInfo, Stage, StorePath, Trust,
+};
+use crate::edge::clock;
 use crate::edge::meter::Meter;
 use crate::edge::pool::Lease;
 use crate::nix::client::Error;
@@ -120,12 +124,14 @@ impl Attempt {
             abreast: self.reach.abreast(),
             stalled_after: self.patience(),
         };
+        let transfer = self.reach.sending.begin(clock::now());
         let bytes = carrier.upload(channel, missing).await.map_err(|error| match error {
             UploadError::Unreachable(error) => lost(STAGE, &error),
             UploadError::Builder(error) => unsigned(failed(STAGE, error)),
             UploadError::Stalled(error) => lost(STAGE, &error),
             error @ (UploadError::Local(_) | UploadError::Broken(_)) => local(STAGE, &error),
         })?;
+        self.carried(true, transfer.done(bytes, clock::now())).await;
         self.present(sent.iter()).await;
         self.moved(bytes, 0).await;
         Ok(())
@@ -171,6 +177,7 @@ impl Attempt {
     async fn fetch(&self, channel: &mut Lease, result: &BuildResult) -> Step<Vec<Output>> {
         const STAGE: Stage = Stage::Fetching;
         let paths: Vec<_> = self.job.output_paths(result, &self.world.store_dir).into_iter().collect();
+        let transfer = self.reach.fetching.begin(clock::now());
         let fetched = Fetcher::new(&self.world, &self.reach).fetch(channel, &paths).await;
         let outputs = fetched.map_err(|error| match error {
             FetchError::Bad { path, reason } => AttemptOutcome::BadOutput { path, reason },
@@ -180,7 +187,9 @@ impl Attempt {
             FetchError::Stalled(error) => lost(STAGE, &error),
             error @ (FetchError::Local { .. } | FetchError::Broken(_)) => local(STAGE, &error),
         })?;
-        self.moved(0, outputs.iter().map(|output| output.info.nar_size).sum()).await;
+        let bytes = outputs.iter().map(|output| output.info.nar_size).sum();
+        self.carried(false, transfer.done(bytes, clock::now())).await;
+        self.moved(0, bytes).await;
         self.check_references(&outputs)?;
         self.present(outputs.iter().map(|output| &output.info.path)).await;
         Ok(outputs)
@@ -213,6 +222,16 @@ impl Attempt {
     async fn present(&self, paths: impl Iterator<Item = &StorePath>) {
         let paths = paths.map(StorePath::hash).collect();
         self.world.tell(News::Event(Event::Present(self.reach.name().clone(), paths))).await;
+    }
+
+    /// What real transfers show of the link.
+    async fn carried(&self, sent: bool, carried: Option<Carried>) {
+        let Some((bytes, took)) = carried else { return };
+        if sent {
+            self.reach.carried((bytes, took));
+        }
+        let event = Event::Measured(self.reach.name().clone(), Measurement::Link { sent, bytes, took });
+        self.world.tell(News::Event(event)).await;
     }
 
     async fn moved(&self, sent: u64, received: u64) {

@@ -21,11 +21,12 @@ use super::learning::Learner;
 use super::local::LocalStore;
 use super::narration::Narration;
 use super::offer::Writes;
+use super::prefetch::Prefetching;
 use super::reach::Reach;
 use super::roster::Roster;
 use super::{News, World, control, endpoint, measure, own_link, probe, sources, transport};
 use crate::config::{Builder, Config, NOTICE};
-use crate::domain::{AttemptId, BuilderName, RequestId, Sight, Time, WhenEmpty};
+use crate::domain::{AttemptId, BuildId, BuilderName, RequestId, Sight, Time, WhenEmpty};
 use crate::edge::discover::Rank;
 use crate::edge::discover::machines::{self, Look};
 use crate::edge::pool::Pool;
@@ -125,8 +126,8 @@ impl World {
 }
 
 /// A request that is not answered yet.
-struct Waiting {
-    job: Arc<Job>,
+pub(super) struct Waiting {
+    pub(super) job: Arc<Job>,
     feed: Feed,
 }
 
@@ -178,7 +179,9 @@ pub(super) struct Driver {
     over: bool,
     /// Whether the lines are written yet.
     pub(super) writes: Writes,
-    requests: HashMap<RequestId, Waiting>,
+    pub(super) requests: HashMap<RequestId, Waiting>,
+    /// Inputs that travel ahead of their builds.
+    pub(super) prefetching: HashMap<(BuildId, BuilderName), Prefetching>,
     attempts: HashMap<AttemptId, Running>,
 }
 
@@ -208,6 +211,7 @@ impl Driver {
             wake_at: None,
             reaches: HashMap::new(),
             requests: HashMap::new(),
+            prefetching: HashMap::new(),
             attempts: HashMap::new(),
         }
     }
@@ -295,6 +299,7 @@ impl Driver {
             Effect::Ping(builder) => self.spawn_for(&builder, probe::ping),
             Effect::Cut(builder, reason) => self.cut(&builder, &reason),
             Effect::Start { attempt, builder, requests, cores } => {
+                self.prefetched(attempt, &builder);
                 self.start(attempt, &builder, &requests, cores);
             }
             Effect::Join(request, attempt) => self.join(request, attempt),
@@ -309,8 +314,8 @@ impl Driver {
                     learner.keep(seen);
                 }
             }
-            // Nobody prefetches yet: the policy bears that nothing comes of it.
-            Effect::Prefetch { .. } | Effect::EndPrefetch { .. } => {}
+            Effect::Prefetch { build, builder } => self.prefetch(build, &builder),
+            Effect::EndPrefetch { build, builder } => self.end_prefetch(build, &builder),
             Effect::WakeAt(at) => self.wake_at = Some(at),
             // The lines of before still lead here: no reason to end.
             Effect::FleetChanged => {

@@ -8,11 +8,17 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::gauge::{Carried, Gauge};
 use super::upload::InFlight;
 use crate::config::{Builder, BuilderUri};
 use crate::domain::{BuilderName, BuilderSpec, HostKey, StoreDir, System};
 use crate::edge::channel::Transport;
 use crate::edge::pool::{CheckoutError, Lease, Pool};
+
+/// Smaller transfers tell of round trips rather than of the link.
+const TELLING: u64 = 1_000_000;
+/// What one more measurement of a link counts.
+const WEIGHT: f64 = 0.3;
 
 /// One builder, as the driver's tasks reach it.
 pub struct Reach {
@@ -22,6 +28,10 @@ pub struct Reach {
     pub uri: BuilderUri,
     /// What is on its way there.
     pub in_flight: Arc<InFlight>,
+    /// What our link carries there.
+    pub sending: Arc<Gauge>,
+    /// The other direction.
+    pub fetching: Arc<Gauge>,
     /// Cancelled when this is the way to no builder any more: what its tasks find out then is nobody's news.
     pub retired: CancellationToken,
     /// Whether some task holds it by its agent.
@@ -34,6 +44,8 @@ pub struct Reach {
     /// In microseconds; 0 as long as it is not known.
     round_trip: Arc<AtomicU64>,
     cores_by: Arc<Mutex<CoresBy>>,
+    /// Bytes per second that were measured on the way there; 0 as long as it is not known.
+    link: Arc<AtomicU64>,
     learned: Arc<Mutex<Learned>>,
 }
 
@@ -121,6 +133,9 @@ impl Reach {
             round_trip,
             cores_by,
             learned,
+            sending: Arc::default(),
+            fetching: Arc::default(),
+            link: Arc::default(),
         }
     }
 
@@ -140,6 +155,9 @@ impl Reach {
             round_trip: Arc::clone(&self.round_trip),
             cores_by: Arc::clone(&self.cores_by),
             learned: Arc::clone(&self.learned),
+            sending: Arc::clone(&self.sending),
+            fetching: Arc::clone(&self.fetching),
+            link: Arc::clone(&self.link),
         }
     }
 
@@ -210,9 +228,21 @@ impl Reach {
         *self.cores_by.lock().unwrap_or_else(PoisonError::into_inner) = by;
     }
 
+    /// The link to it has carried so much.
+    pub fn carried(&self, (bytes, took): Carried) {
+        let rate = bytes as f64 / took.as_secs_f64();
+        if bytes < TELLING || !rate.is_finite() {
+            return;
+        }
+        let before = self.link.load(Ordering::Relaxed) as f64;
+        let now = if before > 0.0 { before + WEIGHT * (rate - before) } else { rate };
+        self.link.store(now.max(1.0) as u64, Ordering::Relaxed);
+    }
+
     /// How many transfers at once fill the link.
     pub fn abreast(&self) -> usize {
-        abreast(Duration::from_micros(self.round_trip.load(Ordering::Relaxed)))
+        let link = Some(self.link.load(Ordering::Relaxed)).filter(|link| *link > 0);
+        abreast(Duration::from_micros(self.round_trip.load(Ordering::Relaxed)), link)
     }
 
     /// Ends everything that is under way there; a later probe begins with new channels.
@@ -228,14 +258,16 @@ impl Reach {
 }
 
 /// ssh lets a channel be 2 MiB ahead of its peer, so on a long way one alone leaves the link idle. Two at least, or small
-/// paths wait behind a large one; and no more than fit beside each other among the sessions of one connection.
-fn abreast(round_trip: Duration) -> usize {
+/// paths wait behind a large one; and no more than fit beside each other among the sessions of one connection. A link
+/// that was measured gets one more than filled it then, since it may have been our own windows that were full.
+fn abreast(round_trip: Duration, link: Option<u64>) -> usize {
     const WINDOW: f64 = (2 << 20) as f64;
-    /// A gigabit per second.
+    /// A gigabit per second, where nothing is known.
     const LINK: f64 = 125e6;
     const FEWEST: f64 = 2.0;
     const MOST: f64 = 4.0;
-    (LINK * round_trip.as_secs_f64() / WINDOW).ceil().clamp(FEWEST, MOST) as usize
+    let full = |link: f64| (link * round_trip.as_secs_f64() / WINDOW).ceil();
+    link.map_or(full(LINK), |link| full(link as f64) + 1.0).clamp(FEWEST, MOST) as usize
 }
 
 #[cfg(test)]
@@ -245,7 +277,16 @@ mod tests {
     #[test]
     fn the_longer_the_way_the_more_transfers_side_by_side() {
         for (millis, expected) in [(0, 2), (1, 2), (32, 2), (50, 3), (300, 4)] {
-            assert_eq!(abreast(Duration::from_millis(millis)), expected, "{millis} ms");
+            assert_eq!(abreast(Duration::from_millis(millis), None), expected, "{millis} ms");
         }
+    }
+
+    #[test]
+    fn a_slow_link_gets_fewer_transfers_than_one_of_a_gigabit_and_one_whose_windows_were_full_gets_more() {
+        for (megabytes, expected) in [(1, 2), (20, 2), (50, 3), (125, 4), (1_000, 4)] {
+            let link = Some(megabytes * 1_000_000);
+            assert_eq!(abreast(Duration::from_millis(50), link), expected, "{megabytes} MB/s");
+        }
+        assert_eq!(abreast(Duration::from_millis(1), Some(10_000_000)), 2);
     }
 }

@@ -149,7 +149,9 @@ fn recorded_builder(
         features: row.map(|row| row.features.clone()).unwrap_or_default(),
         slots: builder.slots,
         cores: builder.cores,
-        link: USUAL_LINK,
+        link: measured
+            .and_then(|measured| measured.link_mb_s)
+            .map_or(USUAL_LINK, |rate| (rate * 1e6).max(1e3)),
         rtt_ms: measured.and_then(|measured| measured.rtt_ms).unwrap_or_default(),
     })
 }

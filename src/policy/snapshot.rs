@@ -123,6 +123,9 @@ pub struct MeasuredRow {
     pub store_free: Option<u64>,
     /// Milliseconds from a question to its answer.
     pub rtt_ms: Option<f64>,
+    /// Megabytes per second that reach it, as real transfers show.
+    #[serde(default)]
+    pub link_mb_s: Option<f64>,
     /// Seconds that its clock is ahead of ours.
     pub clock_ahead_s: Option<i64>,
 }
@@ -139,6 +142,7 @@ impl From<&Measured> for MeasuredRow {
             build_users: measured.build_users,
             store_free: measured.store_free,
             rtt_ms: measured.rtt.map(|rtt| (rtt.as_secs_f64() * 1e5).round() / 100.0),
+            link_mb_s: None,
             clock_ahead_s: measured.clock_ahead,
         }
     }
@@ -267,7 +271,10 @@ pub(super) fn builder_row(name: &BuilderName, builder: &Builder, now: Time) -> B
         nix_version: caps.and_then(|caps| caps.nix_version.clone()),
         path: None,
         host_name: None,
-        measured: caps.and_then(|caps| caps.measured.as_deref()).map(MeasuredRow::from),
+        measured: caps.and_then(|caps| caps.measured.as_deref()).map(|measured| MeasuredRow {
+            link_mb_s: builder.machine.link.map(|rate| (rate / 1e4).round() / 100.0),
+            ..MeasuredRow::from(measured)
+        }),
         built: builder.built,
         lost: builder.lost,
     }

@@ -142,7 +142,8 @@ fn link(found: &Found) -> String {
         1.. => format!("its clock is {ahead} s ahead"),
         _ => format!("its clock is {} s behind", ahead.saturating_neg()),
     });
-    let parts = [m.rtt_ms.map(|ms| format!("{ms} ms there and back")), clock];
+    let rate = m.link_mb_s.map(|rate| format!("{rate} MB/s"));
+    let parts = [m.rtt_ms.map(|ms| format!("{ms} ms there and back")), rate, clock];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 

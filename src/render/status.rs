@@ -110,6 +110,7 @@ fn machine(row: &BuilderRow) -> String {
         measured.and_then(|measured| measured.cores).map(|cores| format!("{cores} cores")),
         measured.and_then(|measured| measured.memory).map(bytes),
         measured.and_then(|measured| measured.rtt_ms).map(|ms| format!("{ms} ms")),
+        measured.and_then(|measured| measured.link_mb_s).map(|rate| format!("{rate} MB/s")),
         row.path.as_deref().map(tame),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();

@@ -307,6 +307,45 @@ in
   );
 
   "nothing that could build" = complains [ "services.muster.coordinator.builders" ] (with' { } { });
+  "a builder that nix.buildMachines has as well" =
+    complains
+      [
+        "coordinator.builders.big"
+        "nix.buildMachines"
+        "Keep one"
+      ]
+      (
+        with' one {
+          nix.buildMachines = [
+            {
+              hostName = "eva@10.0.0.2";
+              system = "x86_64-linux";
+            }
+          ];
+        }
+      );
+  "by its alias, too" = complains [ "coordinator.builders.big" ] (
+    with' one {
+      nix.buildMachines = [
+        {
+          hostName = "big";
+          system = "x86_64-linux";
+        }
+      ];
+    }
+  );
+  "another port is another machine" = equal [ ] (
+    tools.messages (
+      with' one {
+        nix.buildMachines = [
+          {
+            hostName = "10.0.0.2:2222";
+            system = "x86_64-linux";
+          }
+        ];
+      }
+    )
+  );
   "expect alone will do" = equal [ ] (
     tools.messages (with' { settings.expect = [ { systems = [ "aarch64-linux" ]; } ]; } { })
   );
