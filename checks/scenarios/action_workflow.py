@@ -1,4 +1,4 @@
-"""Does the example workflow, acted out on machines of a tailnet, build on its builders, report, and leave nothing behind?"""
+"""Do the example workflow and the reusable one, acted out on machines of a tailnet, build on their builders, report, and leave nothing behind?"""
 
 from __future__ import annotations
 
@@ -41,16 +41,19 @@ def policy(control: Machine) -> None:
 class Cluster:
     """One run of the workflow."""
 
-    def __init__(self, control: Machine, hub: Machine, builders: list[Machine], run: int) -> None:
-        self.workflow = load("action/examples/nix-build.yml")["jobs"]
+    def __init__(self, control: Machine, hub: Machine, builders: list[Machine], run: int, path: str = "action/examples/nix-build.yml") -> None:
+        self.workflow = load(path)["jobs"]
         self.hub, self.run = hub, run
+        # What a caller of the reusable one says; the example says it itself.
+        self.inputs = {"counts": COUNTS, "run": "nix build -L --max-jobs 0 .#my-package", "after": "nix-store --check-validity $(readlink result)"}
         self.url = hub.succeed("cat /etc/lab/tailnet-url").strip()
         self.key = {role: control.succeed(f"headscale preauthkeys create --ephemeral --reusable --tags tag:nix-ci-{role}").strip() for role in ("builder", "coordinator")}
-        plan = Job(hub, {"env": {"BUILDER_COUNTS": COUNTS}}, self.overrides(), self.env())
+        plan = Job(hub, {"env": {"BUILDER_COUNTS": COUNTS}, "inputs": self.inputs}, self.overrides(), self.env())
         outputs: dict[str, Any] = {}
         (step,) = self.workflow["config"]["steps"]
         plan.step(step, plan.context, outputs)
-        self.plan = outputs["set"]["outputs"]
+        (planned,) = outputs.values()
+        self.plan = planned["outputs"]
         self.matrix = json.loads(self.plan["builder_matrix"])
         assert [row["id"] for row in self.matrix] == ["ubuntu-24.04-1", "ubuntu-24.04-2"], self.matrix
         self.builders = [Job(machine, self.context("builder", row), self.overrides(), self.env()) for machine, row in zip(builders, self.matrix)]
@@ -65,7 +68,7 @@ class Cluster:
         return {"binary": "/usr/local/bin/muster", "login_server": self.url, "install_nix": "never", "cache": "none"}
 
     def context(self, role: str, row: Any = None) -> dict[str, Any]:
-        return {"needs": {"config": {"outputs": self.plan}}, "matrix": {"builder": row}, "secrets": {"TS_OAUTH_SECRET": self.key[role]}}
+        return {"needs": {"config": {"outputs": self.plan}}, "matrix": {"builder": row}, "inputs": self.inputs, "secrets": dict.fromkeys(("TS_OAUTH_SECRET", "tailscale_authkey"), self.key[role])}
 
     def start(self, absent: int = 0, **inputs: str) -> threading.Thread:
         """The builders' jobs, without the last `absent`, and the first steps of the coordinator's beside them."""
@@ -147,6 +150,19 @@ def script(control: Machine, hub: Machine, b1: Machine, b2: Machine) -> None:
         wait_for(lambda: "nix-builder" not in control.succeed("headscale nodes list"), "all nodes are gone", 60)
         hub.fail("pgrep -f '[m]uster coordinator'")
         cluster.no_secret()
+
+    with subtest("the reusable workflow does the same by what its caller says, also when a later step rewrites nix.conf"):
+        cluster = Cluster(control, hub, builders, 6, ".github/workflows/cluster.yml")
+        cluster.joined(cluster.start())
+        # As a cache's step may do it: nothing of ours is left there, and the daemon is another one.
+        hub.succeed("sed -i '/^# muster/,$d' /etc/nix/nix.conf && echo 'experimental-features = nix-command flakes' >>/etc/nix/nix.conf")
+        assert hub.systemctl("restart nix-daemon")[0] == 0
+        for part in ("Build", "Release", "Afterwards"):
+            cluster.step(part)
+        assert cluster.parts() == {"b1", "b2"}
+        for serving in cluster.serving.values():
+            serving.succeed(60)
+        cluster.finish()
 
     with subtest("a builder that never comes is named, and `min_builders` goes on without it"):
         cluster = Cluster(control, hub, builders, 2)

@@ -62,6 +62,7 @@ fn advice(state: &str) -> &'static str {
 }
 
 /// How tailscaled is asked.
+#[derive(Debug, PartialEq)]
 pub(super) enum LocalApi {
     Socket(PathBuf),
     Command,
@@ -70,7 +71,11 @@ pub(super) enum LocalApi {
 impl LocalApi {
     /// By the socket that was named, or one where it usually is, or else by the command.
     pub(super) fn find(named: Option<&Path>) -> Self {
-        let usual = || SOCKETS.iter().map(Path::new).find(|socket| files::is_there(socket));
+        Self::find_among(named, &SOCKETS)
+    }
+
+    fn find_among(named: Option<&Path>, sockets: &[&str]) -> Self {
+        let usual = || sockets.iter().map(Path::new).find(|socket| files::is_there(socket));
         named.or_else(usual).map_or(Self::Command, |socket| Self::Socket(socket.to_owned()))
     }
 
@@ -188,5 +193,30 @@ mod tests {
     fn an_address_is_asked_for_with_a_port_whatever_its_family() {
         assert_eq!(whois_path("100.64.0.3"), "/localapi/v0/whois?addr=100.64.0.3%3A1");
         assert_eq!(whois_path("fd7a::1"), "/localapi/v0/whois?addr=%5Bfd7a%3A%3A1%5D%3A1");
+    }
+
+    #[test]
+    fn the_socket_that_is_there_is_asked_and_where_there_is_none_the_command() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (linux, macos) = (dir.path().join("tailscaled.sock"), dir.path().join("tailscaled.socket"));
+        let usual = [linux.to_str().expect("text"), macos.to_str().expect("text")];
+        assert_eq!(LocalApi::find_among(None, &usual), LocalApi::Command);
+        let _macos = std::os::unix::net::UnixListener::bind(&macos).expect("a socket");
+        assert_eq!(LocalApi::find_among(None, &usual), LocalApi::Socket(macos.clone()));
+        let _linux = std::os::unix::net::UnixListener::bind(&linux).expect("a socket");
+        assert_eq!(LocalApi::find_among(None, &usual), LocalApi::Socket(linux.clone()));
+        let named = Path::new("/elsewhere");
+        assert_eq!(LocalApi::find_among(Some(named), &usual), LocalApi::Socket(named.to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tailscaled_that_hangs_is_given_up() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let socket = dir.path().join("sock");
+        // The kernel takes the connection; nobody ever answers.
+        let _deaf = tokio::net::UnixListener::bind(&socket).expect("a socket");
+        let api = LocalApi::Socket(socket);
+        assert!(matches!(api.status().await, Err(Trouble::Slow)));
+        assert!(matches!(api.bus().await, Err(Trouble::Slow)));
     }
 }

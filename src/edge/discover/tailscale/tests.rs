@@ -282,3 +282,24 @@ fn a_relay_is_warned_of_only_when_it_stays() {
     assert!(warns(Some(30)), "it stays");
     assert!(!warns(Some(30)) && !warns(Some(40)), "it is told once");
 }
+
+#[test]
+fn who_is_missing_is_told_with_the_reason_and_who_has_another_name_with_the_one_that_it_asked_for() {
+    let mut recorded: Value = serde_json::from_str(&with(&["b1", "b2"])).expect("JSON");
+    for peer in recorded["Peer"].as_object_mut().expect("peers").values_mut() {
+        if peer["HostName"] == json!("b1") {
+            peer["DNSName"] = json!("b1-1.t.test.");
+        } else {
+            peer["sshHostKeys"] = json!(null);
+        }
+    }
+    let status = crate::wire::tailscale::Status::parse(recorded.to_string().as_bytes()).expect("a status");
+    let filter = NodeFilter { tag: Some("tag:nix-builder".to_owned()), prefix: None, names: None };
+    let sight = sight(&choose(&status, &filter, SshServer::Tailscale));
+    let named: Vec<_> =
+        sight.host_names.iter().map(|(name, asked)| (name.as_str(), asked.as_str())).collect();
+    assert_eq!(named, [("b1-1", "b1")]);
+    let [absent] = sight.absent.as_slice() else { panic!("{sight:?}") };
+    assert_eq!((absent.name.as_str(), absent.online, absent.host_name.as_ref()), ("b2", true, None));
+    assert!(absent.why.starts_with("online without Tailscale SSH"), "{}", absent.why);
+}
