@@ -90,6 +90,7 @@ in
         );
         cargoTestExtraArgs = "--lib --bins --test '[!e]*'";
         nativeBuildInputs = [
+          pkgs.jq
           pkgs.nix
           pkgs.openssh
         ];

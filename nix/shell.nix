@@ -10,6 +10,7 @@ pkgs.mkShell {
     pkgs.deadnix
     pkgs.gnumake
     pkgs.go
+    pkgs.jq
     pkgs.nix
     pkgs.nixfmt
     pkgs.openssh

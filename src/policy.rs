@@ -7,9 +7,10 @@
 //! |---|---|
 //! | `health` (on `fleet`) | who is there, who is in doubt, who is left alone; `outage`: when it is our own link |
 //! | `requests` (on `builds`) | who shares a build, who is answered, when it is forgotten |
-//! | `schedule` (on `queue`) | what starts next; `place` says where, `waiting` what is said meanwhile |
+//! | `schedule` (on `queue`, `turns`, `graph`) | what starts next; `place` says where, `waiting` what is said meanwhile |
 //! | `estimate` | how long builds take; `machine`: how fast builders and links are |
 //! | `finish` (on `estimate`) | when a build would be done where; `cores`: with how many |
+//! | `stragglers` | what gets a second attempt because it takes so long |
 //! | `orders` | what follows when people drain a builder, cancel a build, or stop |
 //! | `empty` | what happens while no builder is there |
 //! | `report` (on `journal`) | nothing: it tells what was done since the start |
@@ -29,6 +30,7 @@ pub mod failure;
 mod finish;
 mod fleet;
 pub mod goal;
+mod graph;
 mod health;
 mod journal;
 mod machine;
@@ -44,8 +46,10 @@ mod schedule;
 pub mod settings;
 pub mod snapshot;
 pub mod state;
+mod stragglers;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod waiting;
 pub mod why;
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::builds::{Attempt, Build, Builds};
 use super::estimate::{Estimates, Ground};
 use super::fleet::{Builder, Fleet};
+use super::graph::Graph;
 use super::place::unfit;
 use super::presence::Presence;
 use super::settings::Settings;
@@ -29,6 +30,7 @@ pub(super) struct Outlook<'a> {
     pub builds: &'a Builds,
     pub presence: &'a Presence,
     pub estimates: &'a Estimates,
+    pub graph: &'a Graph,
     pub settings: &'a Settings,
 }
 
@@ -39,11 +41,25 @@ impl Outlook<'_> {
         self.estimates.work(&ask.pname, &ask.system, *closure_bytes, self.settings.build_time).seconds
     }
 
+    /// From its start to the end of the graph, as far as that is known.
+    pub(super) fn rank(&self, build: &Build) -> Duration {
+        let own = self.work(build);
+        seconds(self.graph.rank(&build.ask.drv.hash()).map_or(own, |rank| rank.max(own)))
+    }
+
     /// Whether anything is known of such builds.
     pub(super) fn knows(&self, build: &Build) -> bool {
+        self.ground(build) > Ground::Constant
+    }
+
+    /// Whether any was seen that has its name.
+    pub(super) fn knows_by_name(&self, build: &Build) -> bool {
+        self.ground(build) >= Ground::Name
+    }
+
+    fn ground(&self, build: &Build) -> Ground {
         let Build { ask, closure_bytes, .. } = build;
-        let work = self.estimates.work(&ask.pname, &ask.system, *closure_bytes, self.settings.build_time);
-        work.ground > Ground::Constant
+        self.estimates.work(&ask.pname, &ask.system, *closure_bytes, self.settings.build_time).ground
     }
 
     /// From when it has a slot there.

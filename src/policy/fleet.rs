@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::bits::Bits;
-use super::machine::Machine;
+use super::machine::{Machine, Strain};
 use crate::domain::{AttemptId, BuilderName, BuilderSpec, Capabilities, System, Time};
 
 /// The speed of an emulated system where it was not measured, as part of the native one's: QEMU's user mode.
@@ -159,7 +159,13 @@ impl Builder {
     }
 
     pub(super) fn has_free_slot(&self) -> bool {
-        self.takes_builds() && self.busy < self.slots()
+        self.takes_builds() && self.busy < self.slots() && self.strain().is_none()
+    }
+
+    /// What keeps it from more than it does, slots apart: one that does nothing can always begin something.
+    pub(super) fn strain(&self) -> Option<Strain> {
+        let memory = self.caps.as_ref().and_then(|caps| caps.memory);
+        if self.busy == 0 { None } else { self.machine.strain(memory, self.capacity()) }
     }
 
     /// Whether what runs there goes on, as far as is known.

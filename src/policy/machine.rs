@@ -22,6 +22,8 @@ const TELLING: u64 = 1_000_000;
 const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(60);
 /// A benchmark of which nothing came is not asked for again before.
 const ASK_AGAIN: Duration = Duration::from_secs(600);
+/// Percent of the time in which something waits for memory, above which nothing new starts: well below where swapping hurts.
+const MOST_PRESSURE: f64 = 10.0;
 /// What one more measurement of a link counts.
 const WEIGHT: f64 = 0.3;
 
@@ -41,7 +43,27 @@ pub(super) struct Machine {
     pub asked: Option<Time>,
 }
 
+/// Why a machine bears no more, by its own word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strain {
+    /// So many percent of the time something waits for memory: it will swap, or does already.
+    Pressure(u32),
+    /// Less memory is free than another build may need, in bytes.
+    Memory(u64),
+}
+
 impl Machine {
+    /// By the last thing that its agent said of its load. `memory` is what its builds share, if that is known.
+    pub(super) fn strain(&self, memory: Option<u64>, slots: u32) -> Option<Strain> {
+        let (load, _) = self.load?;
+        if let Some(percent) = load.memory.filter(|percent| *percent >= MOST_PRESSURE) {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a percentage")]
+            return Some(Strain::Pressure(percent as u32));
+        }
+        let part = memory? / u64::from(slots.max(1)) / 4;
+        load.memory_available.filter(|available| *available < part).map(Strain::Memory)
+    }
+
     /// Takes a measurement over; false where it cannot be true.
     pub(super) fn measured(&mut self, measurement: Measurement) -> bool {
         match measurement {

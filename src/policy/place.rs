@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::builds::Build;
 use super::finish::Outlook;
 use super::fleet::{Builder, Health};
+use super::machine::Strain;
 use super::queue::Shape;
 use super::settings::Settings;
 use crate::domain::{BuilderName, Feature, Label, StorePath, System, Time, Trust};
@@ -66,6 +67,8 @@ pub enum Reason {
     FailedHere(u32),
     /// After an attempt that failed there, or here, this build waits for so long.
     Held(Duration),
+    /// Its machine bears no more.
+    Strained(Strain),
     /// All its slots are in use.
     Busy(u32),
 }
@@ -97,6 +100,12 @@ impl fmt::Display for Reason {
             Reason::RunsHere => f.write_str("an attempt runs there already"),
             Reason::FailedHere(times) => write!(f, "{times} of its attempts failed there"),
             Reason::Held(wait) => write!(f, "its next attempt waits for {}", seconds(*wait)),
+            Reason::Strained(Strain::Pressure(percent)) => {
+                write!(f, "{percent} % of the time something waits for memory there")
+            }
+            Reason::Strained(Strain::Memory(bytes)) => {
+                write!(f, "only {} MiB of its memory are free", bytes >> 20)
+            }
             Reason::Busy(slots) => write!(f, "all {slots} slots are in use"),
         }
     }
@@ -237,6 +246,8 @@ fn closed_now(
         Some(Reason::FailedHere(failures))
     } else if let Some(until) = held {
         Some(Reason::Held(until.since(now)))
+    } else if let Some(strain) = builder.strain() {
+        Some(Reason::Strained(strain))
     } else if builder.busy >= builder.slots() {
         Some(Reason::Busy(builder.slots()))
     } else {

@@ -1,26 +1,19 @@
 //! The order in which builds that wait will start.
 //!
-//! Fair among users, then among the invocations of each, then by age: start-time fair queuing (Goyal, Vin and Cheng,
-//! 1996) twice, with one twist, so that nothing starves.
-//!
-//! Among one user's invocations, each build gets a tag when it is asked for: the virtual time, or `patience` beyond the
-//! tag of its client's build before it if that is more. The smallest tag starts first, the oldest among equals. The
-//! virtual time is that of the last start; it rises by one with each start, and (the twist) with each build that gets it
-//! as its tag. So a build before which `k` of its own client's wait has a tag at most `patience * (k + 1)` ahead of the
-//! virtual time, and is overtaken by at most that many other builds asked for later whose clients have none waiting, and
-//! by `patience * (k + 2)^2` in all.
-//!
-//! Among users it is the same with a clock of its own, except that only the next start of each has a tag, its turn:
-//! which build that will be is not known before. So the bounds hold there with `k` as what starts before it of its own
-//! user's.
+//! Fair among users, then among the invocations of each ([`Turns`](super::turns)); of one invocation's builds, the one with
+//! the highest rank first: the time to the end of the known graph through it, plus what it has waited (upward rank of HEFT:
+//! Topcuoglu, Hariri and Wu, 2002; with age). Since all age alike, `rank - asked at` never changes: a build is overtaken only
+//! by those of its own invocation that are asked for at most so much later as their rank is higher.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::bits::Bits;
+use super::turns::Turns;
 use super::waiting::Waiting;
-use crate::domain::{BuildId, Client, Feature, Label, StorePath, System};
+use crate::domain::{BuildId, Client, Feature, Label, StorePath, System, Time};
 
 /// What a build asks of a builder. Builds of one shape are interchangeable for placement, closures apart.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,21 +26,31 @@ pub(super) struct Shape {
     pub unsigned: Option<StorePath>,
 }
 
-/// A build's place among those of its user; the smallest starts first.
+/// A build's place among those of its invocation; the smallest starts first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
-    user: u32,
-    tag: u64,
-    /// The seam for the time to the end of the graph; all are equal as yet.
-    rank: Reverse<u64>,
+    client: Client,
+    priority: Reverse<i64>,
     build: BuildId,
 }
+
+impl Key {
+    /// For a build with that time to the end of the graph, first asked for at that time.
+    pub(super) fn new(client: Client, build: BuildId, rank: Duration, asked_at: Time) -> Self {
+        let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let priority = Reverse(millis(rank).saturating_sub(millis(asked_at.since_start())));
+        Self { client, priority, build }
+    }
+}
+
+/// A build's place among all.
+pub(super) type Place = (u64, u64, Key);
 
 /// The builds of one shape that wait.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    /// By user.
-    pub order: BTreeMap<u32, BTreeMap<Key, BuildId>>,
+    /// By invocation.
+    pub order: BTreeMap<Client, BTreeMap<Key, BuildId>>,
     /// The builders that could ever take them, and for which version of the fleet that holds.
     pub fits: Bits,
     pub fits_for: Option<u64>,
@@ -59,123 +62,108 @@ pub(super) struct Group {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub groups: BTreeMap<Arc<Shape>, Group>,
-    users: BTreeMap<u32, User>,
-    virtual_time: u64,
-    /// No less than the virtual time of any user who is forgotten: builds of theirs may come back with their old keys.
-    past: u64,
-}
-
-/// One of those whose builds wait, or started so lately that the next ones have to.
-#[derive(Debug, Default)]
-struct User {
-    waiting: usize,
-    /// The tag of the next start.
-    turn: u64,
-    /// By the process that stands for the invocation.
-    next_tag: BTreeMap<u32, u64>,
-    virtual_time: u64,
+    users: Turns<u32>,
+    /// By user: the processes that stand for invocations.
+    invocations: BTreeMap<u32, Turns<u32>>,
 }
 
 impl Queue {
-    /// A new build's place in the order, which it keeps whatever happens to it.
-    pub(super) fn key(&mut self, client: Client, build: BuildId, patience: u64) -> Key {
-        let Client { uid, pid } = client;
-        let user = self.user(uid);
-        let next = user.next_tag.entry(pid).or_default();
-        let tag = user.virtual_time.max(*next);
-        *next = tag + patience;
-        if tag == user.virtual_time {
-            user.virtual_time += 1;
-        }
-        Key { user: uid, tag, rank: Reverse(0), build }
-    }
-
     pub(super) fn insert(&mut self, shape: &Arc<Shape>, key: Key) {
-        self.groups
-            .entry(Arc::clone(shape))
-            .or_default()
-            .order
-            .entry(key.user)
-            .or_default()
-            .insert(key, key.build);
-        let now = self.virtual_time;
-        let user = self.user(key.user);
-        user.waiting += 1;
-        if user.waiting == 1 {
-            user.turn = user.turn.max(now);
-            self.virtual_time += u64::from(user.turn == now);
-        }
+        let Client { uid, pid } = key.client;
+        self.put(shape, key);
+        self.users.wait(uid);
+        self.invocations.entry(uid).or_default().wait(pid);
     }
 
     pub(super) fn remove(&mut self, shape: &Arc<Shape>, key: Key) {
-        let Some(group) = self.groups.get_mut(shape) else { return };
-        let Some(of_user) = group.order.get_mut(&key.user) else { return };
-        let removed = of_user.remove(&key).is_some();
-        if of_user.is_empty() {
-            group.order.remove(&key.user);
+        if !self.take(shape, key) {
+            return;
         }
-        if group.order.is_empty() {
-            self.groups.remove(shape);
-        }
-        self.user(key.user).waiting -= usize::from(removed);
+        let Client { uid, pid } = key.client;
+        self.users.leave(uid);
+        self.invocations.entry(uid).or_default().leave(pid);
         if self.groups.is_empty() {
-            self.forget(|_| true);
+            self.users.rest();
+            self.invocations.clear();
+        }
+    }
+
+    /// It is more or less urgent than it was; whose turn it is stays as it is.
+    pub(super) fn reorder(&mut self, shape: &Arc<Shape>, before: Key, now: Key) {
+        if self.take(shape, before) {
+            self.put(shape, now);
         }
     }
 
     /// A build left the queue because it starts.
     pub(super) fn started(&mut self, key: Key, patience: u64) {
-        let user = self.user(key.user);
-        let turn = user.turn;
-        user.turn += patience;
-        user.virtual_time = user.virtual_time.max(key.tag) + 1;
-        let now = user.virtual_time;
-        user.next_tag.retain(|_, next| *next > now);
-        self.virtual_time = self.virtual_time.max(turn) + 1;
-        let (now, nobody_waits) = (self.virtual_time, self.groups.is_empty());
-        self.forget(|user| nobody_waits || user.waiting == 0 && user.turn <= now);
+        let Client { uid, pid } = key.client;
+        self.users.start(uid, patience);
+        let of_user = self.invocations.entry(uid).or_default();
+        of_user.start(pid, patience);
+        if of_user.len() == 0 {
+            self.invocations.remove(&uid);
+        }
+        if self.groups.is_empty() {
+            self.users.rest();
+            self.invocations.clear();
+        }
     }
 
-    fn user(&mut self, uid: u32) -> &mut User {
-        let new = || User { virtual_time: self.past, ..User::default() };
-        self.users.entry(uid).or_insert_with(new)
-    }
-
-    fn forget(&mut self, which: impl Fn(&User) -> bool) {
-        let gone = self.users.values().filter(|user| which(user)).map(|user| user.virtual_time);
-        self.past = gone.fold(self.past, u64::max);
-        self.users.retain(|_, user| !which(user));
-    }
-
-    /// Whose turn it is, then which of that user's.
-    pub(super) fn place(&self, key: Key) -> (u64, Key) {
-        (self.users.get(&key.user).map_or(0, |user| user.turn), key)
+    /// Whose turn it is, then which of that user's invocations', then which of its builds.
+    pub(super) fn place(&self, key: Key) -> Place {
+        let Client { uid, pid } = key.client;
+        (self.users.of(uid), self.invocations.get(&uid).map_or(0, |turns| turns.of(pid)), key)
     }
 
     /// All that wait, in the order in which they start if no more come.
     pub(super) fn in_order(&self, patience: u64) -> Vec<BuildId> {
-        let mut all: Vec<_> = self
-            .groups
-            .values()
-            .flat_map(|group| group.order.values().flatten())
-            .map(|(key, _)| key)
-            .collect();
+        let builds = self.groups.values().flat_map(|group| group.order.values().flatten());
+        let mut all: Vec<Key> = builds.map(|(key, _)| *key).collect();
         all.sort();
-        let mut of_user = BTreeMap::new();
-        let turns = all.into_iter().map(|key| {
-            let before: &mut u64 = of_user.entry(key.user).or_default();
-            let turn = self.place(*key).0 + patience * *before;
+        let mut of_client: BTreeMap<Client, u64> = BTreeMap::new();
+        let mut all: Vec<Place> = all
+            .into_iter()
+            .map(|key| {
+                let before = of_client.entry(key.client).or_default();
+                let (user, invocation, key) = self.place(key);
+                let invocation = invocation + patience * *before;
+                *before += 1;
+                (user, invocation, key)
+            })
+            .collect();
+        all.sort_by_key(|(_, invocation, key)| (key.client.uid, *invocation, *key));
+        let mut of_user: BTreeMap<u32, u64> = BTreeMap::new();
+        for (user, _, key) in &mut all {
+            let before = of_user.entry(key.client.uid).or_default();
+            *user += patience * *before;
             *before += 1;
-            (turn, key)
-        });
-        let mut turns: Vec<_> = turns.collect();
-        turns.sort();
-        turns.into_iter().map(|(_, key)| key.build).collect()
+        }
+        all.sort();
+        all.into_iter().map(|(.., key)| key.build).collect()
+    }
+
+    fn put(&mut self, shape: &Arc<Shape>, key: Key) {
+        let group = self.groups.entry(Arc::clone(shape)).or_default();
+        group.order.entry(key.client).or_default().insert(key, key.build);
+    }
+
+    fn take(&mut self, shape: &Arc<Shape>, key: Key) -> bool {
+        let Some(group) = self.groups.get_mut(shape) else { return false };
+        let Some(of_client) = group.order.get_mut(&key.client) else { return false };
+        let taken = of_client.remove(&key).is_some();
+        if of_client.is_empty() {
+            group.order.remove(&key.client);
+        }
+        if group.order.is_empty() {
+            self.groups.remove(shape);
+        }
+        taken
     }
 
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
-        let clients: usize = self.users.values().map(|user| user.next_tag.len()).sum();
+        let clients: usize = self.invocations.values().map(Turns::len).sum();
         self.groups.len() + self.users.len() + clients
     }
 }

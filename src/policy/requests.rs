@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::attempts::one_line;
 use super::builds::{Build, History};
 use super::event::{Answer, Ask, Effect};
 use super::memory::End;
-use super::queue::Shape;
+use super::queue::{Key, Shape};
 use super::state::State;
 use super::waiting;
 use crate::domain::{AttemptId, BuildId, RequestId, Route, Time};
@@ -48,14 +49,13 @@ impl State {
 
     fn begin_build(&mut self, ask: Ask, shape: Shape, now: Time) -> BuildId {
         let id = self.builds.next_id();
-        let key = self.queue.key(ask.client, id, self.settings.patience);
         let shape = Arc::new(shape);
         let closure_bytes = ask.closure.iter().fold(0_u64, |sum, input| sum.saturating_add(input.bytes));
-        let build = Build {
+        let mut build = Build {
+            key: Key::new(ask.client, id, Duration::ZERO, now),
             ask,
             closure_bytes,
             shape,
-            key,
             asked_at: now,
             requests: Vec::new(),
             attempts: Default::default(),
@@ -68,6 +68,8 @@ impl State {
             said: None,
             note: None,
         };
+        let rank = self.outlook().rank(&build);
+        build.key = Key::new(build.ask.client, id, rank, now);
         self.builds.add(id, build);
         self.enqueue(id);
         id

@@ -18,6 +18,7 @@ const MOST_ATTEMPTS: usize = 2;
 impl State {
     pub(super) fn schedule(&mut self, now: Time) {
         self.want_second_attempts();
+        self.want_stragglers_elsewhere(now);
         self.refresh_groups();
         while matches!(self.drain, Drain::No) {
             let Some((build, builder, reasons)) = self.next_start(now) else { break };
@@ -149,11 +150,15 @@ impl State {
         let cores = self.cores_for(id, &name);
         self.dequeue(id);
         let Some(build) = self.builds.get_mut(id) else { return };
-        let Some(builder) = self.fleet.get_mut(&name) else { return };
         self.queue.started(build.key, self.settings.patience);
         build.newest += 1;
         let attempt = AttemptId { build: id, number: build.newest };
-        let second = build.live().next().map(|(_, first)| first.builder.clone());
+        let first = build.live().next().map(|(_, first)| first.builder.clone());
+        let is_silent = |name: &BuilderName| {
+            self.fleet.get(name).is_some_and(|builder| builder.health == Health::Suspect)
+        };
+        let second = first.map(|first| (is_silent(&first), first));
+        let Some(builder) = self.fleet.get_mut(&name) else { return };
         let builder_name = name.clone();
         let new = Attempt {
             builder: builder_name,
@@ -173,7 +178,12 @@ impl State {
         let requests = build.requests.clone();
         let line = match (note, second) {
             (Some(note), _) => Some(format!("{note}; building again on {name}")),
-            (None, Some(first)) => Some(format!("{first} does not answer; building on {name} as well")),
+            (None, Some((true, first))) => {
+                Some(format!("{first} does not answer; building on {name} as well"))
+            }
+            (None, Some((false, first))) => {
+                Some(format!("it takes much longer than before on {first}; building on {name} as well"))
+            }
             (None, None) if attempt.number > 1 => Some(format!("building again on {name}")),
             (None, None) => None,
         };

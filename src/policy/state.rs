@@ -12,6 +12,7 @@ use super::estimate::Estimates;
 use super::event::{Effect, Event};
 use super::finish::Outlook;
 use super::fleet::{Fleet, Probe};
+use super::graph::Graph;
 use super::journal::Journal;
 use super::memory::Memory;
 use super::outage::Outage;
@@ -40,6 +41,7 @@ pub struct State {
     pub(super) queue: Queue,
     pub(super) presence: Presence,
     pub(super) estimates: Estimates,
+    pub(super) graph: Graph,
     pub(super) totals: Totals,
     pub(super) memory: Memory,
     pub(super) journal: Journal,
@@ -69,6 +71,7 @@ impl State {
             queue: Queue::default(),
             presence: Presence::new(settings.known_paths),
             estimates: Estimates::default(),
+            graph: Graph::default(),
             totals: Totals::default(),
             memory: Memory::new(settings.remembered),
             journal: Journal::default(),
@@ -140,8 +143,8 @@ impl State {
     }
 
     pub(super) fn outlook(&self) -> Outlook<'_> {
-        let Self { fleet, builds, presence, estimates, settings, .. } = self;
-        Outlook { fleet, builds, presence, estimates, settings }
+        let Self { fleet, builds, presence, estimates, graph, settings, .. } = self;
+        Outlook { fleet, builds, presence, estimates, graph, settings }
     }
 
     fn hear(&mut self, event: Event, now: Time) {
@@ -168,7 +171,7 @@ impl State {
             Event::Loaded(builder, load) => self.loaded(&builder, load, now),
             Event::Claimed(builder, grant) => self.claimed(&builder, grant, now),
             // The order does not look ahead yet.
-            Event::Graph(_) => {}
+            Event::Graph(nodes) => self.learn_graph(nodes),
             Event::Woke => {}
             Event::Drained(builder, by) => self.drain(&builder, Some(by), now),
             Event::Undrained(builder) => self.drain(&builder, None, now),

@@ -3,6 +3,7 @@
 mod claims;
 mod empty;
 mod failures;
+mod graph;
 mod health;
 mod learning;
 mod order;

@@ -41,15 +41,19 @@ def script(localmachine: Machine, b1: Machine) -> None:
         succeeds(build, COUNT + SLOTS)
         assert process(localmachine, "muster") != before
 
+    with subtest("and back, with nothing running"):
+        switch(localmachine, None)
+        coordinator.wait_for_health("healthy", "b1")
+
     with subtest("another nix.conf: the Nix daemon restarts, and nothing begins again"):
         build = running()
         switch(localmachine, "nix")
         succeeds(build, COUNT)
 
-    with subtest("back to where it booted"):
+    with subtest("back to where it booted: the same"):
         build = running()
         switch(localmachine, None)
-        build.succeed(400)
+        succeeds(build, COUNT)
 
     with subtest("the builder is switched"):
         build = running()
