@@ -18,7 +18,6 @@
 //! | [`nix`] | Nix's formats and worker protocol, over any stream | domain |
 //! | [`wire`] | our own protocols | domain, policy |
 //! | [`config`], [`cli`] | what was typed, and what it means | domain |
-//! | [`doctor`] | what is wrong, and the fix: facts in, checks out | config, domain, wire |
 //! | [`action`] | what the GitHub Action decides | domain |
 //! | [`render`] | what people read | config, doctor, domain, policy |
 //! | [`doctor`] | facts about machines, and what is wrong with them | config, domain, wire |

@@ -19,6 +19,7 @@ use muster::nix::wire::Dialect;
 use muster::wire::link::Unit;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::stage::MUSTER;
+use support::talk::{ERROR, HELLO, LAST, MAGIC, Talk, VERSION, text, words};
 use support::{Drv, PATIENCE, Stage, proc, wait_for, wait_until};
 
 /// More than a coordinator with two builders and a few builds ever needs.
@@ -266,14 +267,6 @@ fn connect_by(mut command: Command, stage: &Stage, bytes: &[u8]) -> (Option<i32>
     (ended.code(), output.stdout, String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-const MAGIC: u64 = 0x6e69_7863;
-const VERSION: u64 = 1 << 8 | 35;
-const HELLO: [u64; 4] = [MAGIC, VERSION, 0, 0];
-
-fn words(words: &[u64]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_le_bytes()).collect()
-}
-
 #[test]
 fn a_client_of_connect_that_talks_nonsense_is_told_so() {
     nobody_else_notices(|stage| {
@@ -296,8 +289,6 @@ fn a_client_of_connect_that_talks_nonsense_is_told_so() {
 const QUERY_REFERENCES: u64 = 5;
 const ADD_PERM_ROOT: u64 = 47;
 const BUILD_PATHS: u64 = 9;
-const LAST: u64 = 0x616c_7473;
-const ERROR: u64 = 0x6378_7470;
 
 #[test]
 fn an_unknown_operation_is_passed_to_the_local_daemon_and_a_build_after_it_is_not() {
@@ -344,76 +335,6 @@ fn a_line_says_in_its_handshake_whether_its_builders_trust_us() {
         }
         assert_eq!(client.end(), [trust, LAST], "{line}");
     }
-}
-
-/// A client that waits for its answers.
-struct Talk {
-    child: std::process::Child,
-    to: Option<std::process::ChildStdin>,
-    from: std::process::ChildStdout,
-}
-
-impl Talk {
-    /// Connected, and past its handshake.
-    fn with(stage: &Stage) -> Self {
-        let mut command = stage.command(MUSTER);
-        command.args(["connect", "--stdio", "--socket"]).arg(stage.endpoint());
-        let mut client = Self::by(command);
-        assert_eq!(client.asks(&words(&HELLO)), LAST);
-        client
-    }
-
-    fn by(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
-        let (to, from) = (child.stdin.take(), child.stdout.take().expect("piped"));
-        Self { child, to, from }
-    }
-
-    /// Says it and waits until the log has ended, by success or failure.
-    fn asks(&mut self, bytes: &[u8]) -> u64 {
-        self.says(bytes);
-        self.end()[1]
-    }
-
-    fn says(&mut self, bytes: &[u8]) {
-        self.to.as_mut().expect("open").write_all(bytes).expect("it reads");
-    }
-
-    /// The end of the log, and the word before it.
-    fn end(&mut self) -> [u64; 2] {
-        let mut before = 0;
-        loop {
-            match self.word() {
-                end @ (LAST | ERROR) => return [before, end],
-                word => before = word,
-            }
-        }
-    }
-
-    fn word(&mut self) -> u64 {
-        u64::from_le_bytes(self.reads(8).try_into().expect("8 bytes"))
-    }
-
-    fn reads(&mut self, length: usize) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        self.from.read_exact(&mut bytes).expect("it answers");
-        bytes
-    }
-
-    /// All that it says until it has nothing more to say.
-    fn ends(mut self) -> String {
-        self.to = None;
-        let mut rest = Vec::new();
-        self.from.read_to_end(&mut rest).expect("text");
-        self.child.wait().expect("our child");
-        String::from_utf8_lossy(&rest).into_owned()
-    }
-}
-
-/// As the worker protocol writes it.
-fn text(text: &str) -> Vec<u8> {
-    let padding = vec![0; text.len().next_multiple_of(8) - text.len()];
-    [&(text.len() as u64).to_le_bytes(), text.as_bytes(), &padding].concat()
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::endpoint::plain_file;
 use super::job;
 use crate::domain::{Feature, GraphNode, StoreDir, StorePath};
 use crate::edge::pool::Lease;
 use crate::nix::aterm::Derivation;
 use crate::nix::client::{Error, NARS_AT_ONCE};
+use crate::nix::nar::plain_file;
 
 /// A derivation with a larger file is passed over.
 const LARGEST: u64 = 4 << 20;

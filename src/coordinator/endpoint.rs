@@ -15,8 +15,6 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use graph::file as plain_file;
-
 use super::complaints::Complaints;
 use super::feed::{Ending, Feed, Told};
 use super::job::Job;

@@ -7,15 +7,18 @@
 //! |---|---|
 //! | `walk` | the grammar, as a push parser |
 //! | `check` | the walk, a SHA-256 and a count over one stream; copying from a reader to a writer |
+//! | `file` | the content of an archive that is one plain file |
 //! | `node` | a small archive described in memory, and its bytes |
 //!
 //! Format: Nix's manual, "Nix Archive (NAR) format".
 
 mod check;
+mod file;
 mod node;
 mod walk;
 
 pub use check::{Checker, CopyError, Summary, copy, relay};
+pub use file::plain_file;
 pub use node::Node;
 pub use walk::{Fed, Flaw, NarError, Walker};
 

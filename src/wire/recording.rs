@@ -358,6 +358,19 @@ mod tests {
     }
 
     #[test]
+    fn the_runs_that_were_recorded_in_the_lab_can_be_read() {
+        let recorded = [
+            (include_str!("../../tests/data/recordings/wide.jsonl"), 31),
+            (include_str!("../../tests/data/recordings/deep.jsonl"), 31),
+            (include_str!("../../tests/data/recordings/layered.jsonl"), 39),
+        ];
+        for (text, builds) in recorded {
+            let recording = Recording::parse(text).expect("a recording");
+            assert_eq!((recording.builders.len(), recording.builds.len()), (3, builds));
+        }
+    }
+
+    #[test]
     fn what_does_not_hold_together_is_refused_by_line_and_name() {
         let check = |text: &str, line: usize, words: &str| {
             let bad = Recording::parse(text).expect_err("it is refused");

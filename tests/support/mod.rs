@@ -7,6 +7,7 @@ pub mod faults;
 pub mod proc;
 pub mod sshd;
 pub mod stage;
+pub mod talk;
 
 pub use client::{Client, Outcome};
 pub use expr::Drv;

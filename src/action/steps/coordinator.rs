@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Facts;
 use crate::action::inputs::{BadInput, Builders, Inputs, Job, bad};
 use crate::action::plan::{Act, Command, Otherwise};
+use crate::domain::tailnet::dns_label;
 
 /// Where a coordinator that root runs listens.
 const CONTROL: &str = "/run/muster/control.sock";
@@ -27,6 +28,7 @@ pub fn start(job: &Job, facts: &Facts) -> Result<Vec<Act>, BadInput> {
         Act::Env("MUSTER_RUNTIME_DIR", "/run/muster".to_owned()),
         Act::EndGroup,
         Act::Run(wait(&inputs, builders)),
+        Act::Together(direct_paths(builders)),
         Act::DescribeFleet,
         Act::Output("machines-file", "/etc/nix/machines".to_owned()),
         Act::Output("stop-command", "stop-nix-builders".to_owned()),
@@ -52,6 +54,19 @@ fn wait(inputs: &Inputs, builders: &Builders) -> Command {
         .as_root()
         .within(inputs.wait + GRACE)
         .or(Otherwise::Fail(failure))
+}
+
+/// A path begins with a relay; packets that ask for a direct one make the two machines look for it. Where there is none,
+/// the builder is used all the same, and that is said afterwards.
+fn direct_paths(builders: &Builders) -> Vec<Command> {
+    let Builders::Listed(names) = builders else { return Vec::new() };
+    let ping = |name: &String| {
+        Command::new(["tailscale", "ping", "--until-direct", "-c", "5", "--timeout", "1s"])
+            .and([dns_label(name)])
+            .within(Duration::from_secs(8))
+            .or(Otherwise::Ignore)
+    };
+    names.iter().map(ping).collect()
 }
 
 fn configuration(inputs: &Inputs, builders: &Builders, facts: &Facts) -> String {

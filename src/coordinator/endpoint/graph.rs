@@ -6,7 +6,7 @@ use super::super::local::{LocalError, LocalStore};
 use crate::domain::{BasicDerivation, StoreDir, StorePath};
 use crate::edge::pool::Lease;
 use crate::nix::aterm::{Derivation, DrvError};
-use crate::nix::nar::Node;
+use crate::nix::nar::plain_file;
 use crate::nix::ops::{Reply, Request};
 
 /// A derivation's file is no longer than this.
@@ -45,7 +45,7 @@ pub(super) async fn read(
     }
     let mut nar = Vec::new();
     daemon.nar_from_path(drv, &mut nar, MAX_NAR).await?;
-    let parsed = match file(&nar) {
+    let parsed = match plain_file(&nar) {
         None => Err(Unreadable::NoFile),
         Some(text) => Derivation::parse(text, dir).map_err(Unreadable::from),
     };
@@ -88,29 +88,9 @@ async fn inputs(
     Ok(Ok(inputs))
 }
 
-/// The content of a NAR that is one plain file.
-pub(in crate::coordinator) fn file(nar: &[u8]) -> Option<&[u8]> {
-    const LENGTH: usize = 8;
-    let empty = Node::file("").to_nar();
-    // Before the length stands the same in every such NAR; behind the content of an empty file, one word: `)`.
-    let head = empty.len().checked_sub(LENGTH + 16)?;
-    let rest = nar.strip_prefix(&empty[..head])?;
-    let (length, content) = rest.split_at_checked(LENGTH)?;
-    let length = usize::try_from(u64::from_le_bytes(length.try_into().ok()?)).ok()?;
-    content.get(..length)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_plain_file_is_taken_out_of_its_nar_and_nothing_else_is() {
-        let nar = Node::file("Derive(...)").to_nar();
-        assert_eq!(file(&nar), Some(&b"Derive(...)"[..]));
-        assert_eq!(file(&nar[..nar.len() - 24]), None);
-        assert_eq!(file(b"nix-archive-1"), None);
-    }
 
     #[test]
     fn only_what_names_outputs_of_a_derivation_is_asked_for_so() {
