@@ -157,7 +157,7 @@ mod tests {
         let text = table(&packages(&all, None), None);
         let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(words[1][..4], ["hello", "x86_64-linux", "2", "s"], "{text}");
-        assert!(text.contains("b1 (1, 2.0 s), b2 (1, 2.0 s)"), "{text}");
+        assert!(text.contains("b1 (1, 2 s), b2 (1, 2 s)"), "{text}");
         let [hello] = &packages(&all, Some("hello"))[..] else { panic!("one package") };
         assert_eq!((hello.builds, hello.substituted, hello.estimate_s), (2, 1, Some(2.0)));
         let json: serde_json::Value =
