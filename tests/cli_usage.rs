@@ -32,7 +32,7 @@ fn a_wrong_configuration_names_file_line_and_key_and_exits_2() {
     let path = name(file.path());
     let expected = format!(
         "muster: {path}:3: unknown key `slot` in [[builder]]; \
-         known: name, uri, key, host_key, systems, features, mandatory, slots, speed_factor, labels\n"
+         known: name, uri, key, host_key, systems, features, mandatory, slots, speed_factor, cores, memory, consumables, labels\n"
     );
     assert_eq!(muster(&["check-config", path]), (String::new(), expected.clone(), Some(2)));
     assert_eq!(muster(&["status", "--config", path]), (String::new(), expected, Some(2)));
