@@ -9,6 +9,7 @@ mod history;
 mod join;
 mod record;
 mod report;
+mod simulate;
 mod wait;
 
 use std::ffi::{OsStr, OsString};
@@ -23,6 +24,7 @@ pub use history::HistoryArgs;
 pub use join::{JoinArgs, LeaveArgs, Role, TailscalePlaces};
 pub use record::RecordArgs;
 pub use report::{MatrixArgs, ReportArgs};
+pub use simulate::{SimulateArgs, SimulatedGraph};
 pub use wait::{Gathering, WaitArgs};
 
 /// Turns any machines you can reach into one Nix build cluster.
@@ -137,6 +139,9 @@ pub enum Command {
     /// Run one part by itself, to be measured.
     #[command(hide = true)]
     Bench(BenchArgs),
+    /// Have the policy build a graph in virtual time, and compare.
+    #[command(hide = true)]
+    Simulate(SimulateArgs),
 }
 
 /// Where the files are.

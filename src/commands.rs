@@ -17,6 +17,7 @@ mod probe;
 mod record;
 mod report;
 mod setup;
+mod simulate;
 mod status;
 mod use_label;
 mod wait;
@@ -106,6 +107,7 @@ pub fn run(cli: Cli, environment: &Environment) -> Result<(), Failure> {
         Command::Connect(args) => connect::run(&args, environment),
         Command::Action(args) => action::run(&args, environment),
         Command::Bench(args) => bench::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
     }
 }
 

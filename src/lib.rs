@@ -17,6 +17,7 @@
 //! | [`policy`] | decisions: `State::step(event, now) -> effects` | domain |
 //! | [`nix`] | Nix's formats and worker protocol, over any stream | domain |
 //! | [`wire`] | our own protocols | domain, policy |
+//! | [`simulate`] | whole runs of the policy in virtual time | domain, policy, wire |
 //! | [`config`], [`cli`] | what was typed, and what it means | domain |
 //! | [`action`] | what the GitHub Action decides | domain |
 //! | [`render`] | what people read | config, doctor, domain, policy |
@@ -46,4 +47,5 @@ pub mod edge;
 pub mod nix;
 pub mod policy;
 pub mod render;
+pub mod simulate;
 pub mod wire;

@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("nix", &["domain"]),
     ("policy", &["domain"]),
     ("wire", &["domain", "policy"]),
+    ("simulate", &["domain", "policy", "wire"]),
     ("cli", &[]),
     ("action", &["domain"]),
     ("config", &["cli", "domain"]),
@@ -38,13 +39,14 @@ const ARROWS: &[(&str, &[&str])] = &[
             "nix",
             "policy",
             "render",
+            "simulate",
             "wire",
         ],
     ),
 ];
 
 /// Layers that never touch the world.
-const PURE: &[&str] = &["action", "domain", "nix", "policy", "wire", "cli", "doctor", "render"];
+const PURE: &[&str] = &["action", "domain", "nix", "policy", "wire", "cli", "doctor", "render", "simulate"];
 
 /// What touches the world.
 const WORLD: &[&str] = &[

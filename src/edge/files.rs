@@ -209,6 +209,17 @@ pub fn read_bounded(path: &Path) -> Option<String> {
     Some(text)
 }
 
+/// A recording's text; one that is longer than any honest one is refused.
+pub fn read_recording(path: &Path) -> io::Result<String> {
+    const LONGEST: u64 = 1 << 30;
+    let mut text = String::new();
+    File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than a gibibyte"));
+    }
+    Ok(text)
+}
+
 /// At most so many bytes of a file that holds a secret; with a warning where others can read it, too.
 pub fn read_secret(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
