@@ -30,7 +30,7 @@ const LOOK_AGAIN: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(3
 /// News of our demand come in bursts.
 const BURST: Duration = Duration::from_millis(50);
 /// What an agent may take to say that it has its machine back.
-const GIVE_BACK: Duration = Duration::from_secs(5);
+const GIVE_BACK: Duration = Duration::from_secs(3);
 /// Between two tries to open a session; doubled each time.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// What an agent has said and we have not heard yet.

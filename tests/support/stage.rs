@@ -179,7 +179,9 @@ impl Stage {
         for Builder { name, uri, slots, more } in &self.builders {
             let embedded = || format!("process:{}?program={}", self.path(name).display(), program.display());
             let uri = uri.clone().unwrap_or_else(embedded);
-            text.push_str(&format!("[[builder]]\nuri = \"{uri}\"\nslots = {slots}\n{more}"));
+            // Measured, equals would differ by chance.
+            let speed = if more.contains("speed_factor") { "" } else { "speed_factor = 1\n" };
+            text.push_str(&format!("[[builder]]\nuri = \"{uri}\"\nslots = {slots}\n{speed}{more}"));
         }
         let endpoint = if more.contains("[endpoint]") { "" } else { ENDPOINT };
         text + endpoint + TIMEOUTS + more
