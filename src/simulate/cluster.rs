@@ -66,7 +66,7 @@ pub enum Stuck {
 
 /// What will happen.
 enum Next {
-    Tell(Event),
+    Tell(Box<Event>),
     Reach { attempt: AttemptId, stage: Stage },
     Done(AttemptId),
     Arrive { build: BuildId, builder: usize },
@@ -193,7 +193,7 @@ impl<'a> Cluster<'a> {
 
     fn happen(&mut self, next: Next) {
         match next {
-            Next::Tell(event) => self.tell(event),
+            Next::Tell(event) => self.tell(*event),
             Next::Reach { attempt, stage } => self.reach(attempt, stage),
             Next::Done(attempt) => {
                 if self.running.remove(&attempt).is_some() {
@@ -268,7 +268,7 @@ impl<'a> Cluster<'a> {
             Effect::Probe(name) => self.answer_probe(name),
             Effect::Ping(name) => {
                 let answer = self.reachable(&name);
-                self.after(ANSWERS_AFTER, Next::Tell(Event::Pinged(name, answer)));
+                self.after(ANSWERS_AFTER, Next::Tell(Box::new(Event::Pinged(name, answer))));
             }
             Effect::Cut(name, _) => {
                 if let Some(builder) = self.names.get(&name).copied() {
@@ -278,7 +278,10 @@ impl<'a> Cluster<'a> {
             Effect::Start { attempt, builder, requests, .. } => self.start(attempt, &builder, &requests),
             Effect::Cancel(attempt) => {
                 self.running.remove(&attempt);
-                self.after(ANSWERS_AFTER, Next::Tell(Event::Ended(attempt, AttemptOutcome::Cancelled)));
+                self.after(
+                    ANSWERS_AFTER,
+                    Next::Tell(Box::new(Event::Ended(attempt, AttemptOutcome::Cancelled))),
+                );
             }
             Effect::Answer(request, answer) => self.answer(request, answer),
             Effect::Prefetch { build, builder } => self.prefetch(build, &builder),
@@ -307,7 +310,7 @@ impl<'a> Cluster<'a> {
         let answer = self.reachable(&name).map(|()| self.capabilities(builder));
         // The first probe is answered before the run begins.
         if self.answered + self.open > 0 {
-            self.after(ANSWERS_AFTER, Next::Tell(Event::Probed(name, answer)));
+            self.after(ANSWERS_AFTER, Next::Tell(Box::new(Event::Probed(name, answer))));
         }
     }
 
@@ -319,7 +322,7 @@ impl<'a> Cluster<'a> {
         if self.away[builder] > 0 {
             let reason = "connection refused".to_owned();
             let lost = AttemptOutcome::Lost { stage: Stage::Preparing, reason };
-            self.after(ANSWERS_AFTER, Next::Tell(Event::Ended(attempt, lost)));
+            self.after(ANSWERS_AFTER, Next::Tell(Box::new(Event::Ended(attempt, lost))));
             return;
         }
         let sent = self.plan.upload(builder, self.missing(build, builder));

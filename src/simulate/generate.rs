@@ -104,7 +104,7 @@ pub fn fleet(builders: usize, equal: bool, seed: u64) -> Vec<RecordedBuilder> {
             rtt_ms: 1.0,
         })
     };
-    (1..=builders).filter_map(|number| builder(number)).collect()
+    (1..=builders).filter_map(builder).collect()
 }
 
 /// So many different builders go away, each once, at a random time of the run.
