@@ -90,7 +90,7 @@ fn seconds(shape: Shape, rng: &mut Rng) -> f64 {
 /// So many builders named b001, b002, ...; of equal speed and four slots, or of speeds from 0.5 to 2 and one to eight slots.
 pub fn fleet(builders: usize, equal: bool, seed: u64) -> Vec<RecordedBuilder> {
     let mut rng = Rng::with_seed(!seed);
-    let mut builder = |number: usize| {
+    let builder = |number: usize| {
         let name = BuilderName::parse(&format!("b{number:03}")).ok()?;
         let system = System::parse("x86_64-linux").ok()?;
         let (speed, slots) = if equal { (1.0, 4) } else { (0.5 + rng.f64() * 1.5, rng.u32(1..=8)) };
