@@ -261,7 +261,19 @@ fn ends_at_once(first: Signal, second: Signal, codes: &[i32]) {
     let (code, took) = stage.stop_coordinator(Signal::CONT);
     assert!(code.is_some_and(|code| codes.contains(&code)), "exit code {code:?} after {took:?}");
     assert!(took < Duration::from_secs(1), "it took {took:?}");
-    nothing_is_left(&stage, EVENTUALLY);
+    let is_frozen = |pid: i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    };
+    // A machine that is frozen cannot hear that its coordinator is gone: it loses its power.
+    wait_until("nothing is left but what is frozen", EVENTUALLY, || {
+        let daemons =
+            stage.processes().into_iter().filter(|process| process.line().contains("--option builders"));
+        let left: Vec<_> = daemons.chain(stage.build_processes()).collect();
+        let frozen = left.iter().filter(|process| is_frozen(process.pid));
+        frozen.for_each(|process| proc::signal(process.pid, Signal::KILL));
+        left.is_empty()
+    });
     stage.launch_coordinator();
     survived(client.wait());
 }
