@@ -170,7 +170,6 @@ impl State {
             Event::Measured(builder, measurement) => self.measured(&builder, measurement),
             Event::Loaded(builder, load) => self.loaded(&builder, load, now),
             Event::Claimed(builder, grant) => self.claimed(&builder, grant, now),
-            // The order does not look ahead yet.
             Event::Graph(nodes) => self.learn_graph(nodes),
             Event::Woke => {}
             Event::Drained(builder, by) => self.drain(&builder, Some(by), now),
