@@ -14,8 +14,8 @@ use super::feed::Output;
 use super::fetch::Fetcher;
 use super::reach::Reach;
 use crate::domain::StorePath;
-use crate::edge::ancestry;
 use crate::edge::spool::Nar;
+use crate::edge::users;
 
 /// Outputs by the process id of the hook that has heard of them.
 #[derive(Default)]
@@ -26,7 +26,7 @@ pub struct Kept {
 impl Kept {
     /// Forgets the outputs for hooks that are gone.
     pub fn sweep(&self) {
-        self.by_hook.lock().unwrap_or_else(PoisonError::into_inner).retain(|&hook, _| ancestry::lives(hook));
+        self.by_hook.lock().unwrap_or_else(PoisonError::into_inner).retain(|&hook, _| users::is_alive(hook));
     }
 
     /// Keeps the outputs of a build for `hook`.

@@ -31,12 +31,6 @@ pub fn ancestry() -> Ancestry {
     Ancestry { processes, user: user_of(processes.client), build_hook }
 }
 
-/// Whether there is a process of that id, ours or not.
-pub fn lives(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
-}
-
 fn parent_of(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold anything; the parent is the second word after it.
