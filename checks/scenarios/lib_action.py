@@ -73,7 +73,7 @@ class Job:
         self.temp = "/srv/runner"
         self.env = {"PATH": PLAIN, "HOME": "/root", "RUNNER_TEMP": self.temp, "RUNNER_OS": "Linux", "RUNNER_ARCH": "X64", "GITHUB_RUN_ID": "4711", "GITHUB_RUN_ATTEMPT": "1", **env}
         self.log, self.post = "", [dict[str, str]() for _ in ()]
-        machine.succeed(f"mkdir -p {self.temp}/work && touch {' '.join(f'{self.temp}/{name}' for name in FILES)}")
+        machine.succeed(f"mkdir -p {self.temp}/checkout && touch {' '.join(f'{self.temp}/{name}' for name in FILES)}")
         for path in (REPOSITORY / "action").rglob("*"):
             if path.is_file():
                 machine.copy_from_host(str(path), f"{self.temp}/muster/{path.relative_to(REPOSITORY)}")
@@ -132,7 +132,7 @@ class Job:
         """A step's command line. Its environment comes by a file: nothing of it is an argument."""
         variables = {**self.env, **{name: f"{self.temp}/{name}" for name in FILES}, **env}
         lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
-        write(self.machine, f"{self.temp}/step", f"{lines}cd {self.temp}/work\n{script}")
+        write(self.machine, f"{self.temp}/step", f"{lines}cd {self.temp}/checkout\n{script}")
         self.machine.succeed(f"chmod 600 {self.temp}/step")
         return f"sh -e {self.temp}/step 2>&1"
 
