@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from typing import Any
 
 from lib import Background, Machine, start_all, subtest, wait_for, write
@@ -86,7 +87,7 @@ class Cluster:
         """The coordinator's steps up to the first that builds."""
         steps = self.workflow["coordinator"]["steps"]
         try:
-            write(self.hub, f"{self.coordinator.temp}/work/flake.nix", FLAKE % (self.run, self.run))
+            write(self.hub, f"{self.coordinator.temp}/checkout/flake.nix", FLAKE % (self.run, self.run))
             self.coordinator.run([step for step in steps if "uses" in step])
         except BaseException as failure:
             self.failure = failure
@@ -108,7 +109,7 @@ class Cluster:
 
     def parts(self) -> set[str]:
         """Where the parts of what was built were built."""
-        result = self.hub.succeed(f"readlink {self.coordinator.temp}/work/result").strip()
+        result = self.hub.succeed(f"readlink {self.coordinator.temp}/checkout/result").strip()
         paths = self.hub.succeed(f"cut -d' ' -f2- {result}").split()
         self.hub.succeed(f"nix-store --check-validity {result} {' '.join(paths)}")
         return {self.hub.succeed(f"head -n 1 {path}").strip() for path in paths}
@@ -140,7 +141,7 @@ def script(control: Machine, hub: Machine, b1: Machine, b2: Machine) -> None:
         cluster.step("Teardown")
         for serving in cluster.serving.values():
             serving.succeed(60)
-        result = hub.succeed(f"readlink {cluster.coordinator.temp}/work/result").strip()
+        result = hub.succeed(f"readlink {cluster.coordinator.temp}/checkout/result").strip()
         hub.succeed(f"nix --extra-experimental-features nix-command copy --to file:///srv/cache {result}")
 
     with subtest("the summary tells of it, and the tailnet is left"):
@@ -167,6 +168,8 @@ def script(control: Machine, hub: Machine, b1: Machine, b2: Machine) -> None:
     with subtest("a builder that never comes is named, and `min_builders` goes on without it"):
         cluster = Cluster(control, hub, builders, 2)
         cluster.joined(cluster.start(absent=1, min_builders="1", wait="20"))
+        warned = [line for line in cluster.coordinator.log.splitlines() if line.startswith("::warning") and "the cluster is without" in line]
+        assert len(warned) == 1 and cluster.matrix[1]["id"] in warned[0], cluster.coordinator.log
         cluster.step("Execute")
         assert cluster.parts() == {"b1"}
         cluster.step("Teardown")
@@ -205,8 +208,10 @@ def script(control: Machine, hub: Machine, b1: Machine, b2: Machine) -> None:
         cluster.joined(cluster.start())
         cluster.step("Execute")
         hub.succeed("kill -KILL $(cat /srv/runner/muster-action/coordinator.pid)")
+        killed = time.monotonic()
         for serving in cluster.serving.values():
             serving.succeed(75)
+        assert time.monotonic() - killed < 60, time.monotonic() - killed
         hub.succeed(f"truncate -s 0 {cluster.coordinator.temp}/GITHUB_STEP_SUMMARY")
         cluster.finish()
         # What the last seconds brought may be missing.

@@ -57,6 +57,17 @@ def script(control: Machine, hub: Machine, b1: Machine, b2: Machine, b3: Machine
         assert time.monotonic() - began < 3 and "3 builders are ready: b1, b2, b3" in said and "ended with 0" in said, said
         assert "2 of 3 ready" in said, said
 
+    with subtest("who has less than all waits for all, and is content with less when the time is over"):
+        began = time.monotonic()
+        said = hub.succeed("muster wait b1 b2 b9 --min-builders 2 --wait 4s 2>/dev/null")
+        assert time.monotonic() - began >= 4, "it went on before its time"
+        assert "2 builders are ready: b1, b2; 3 were waited for" in said and "b9 is unknown" in said, said
+        status, said = hub.execute("muster wait b1 b8 b9 --min-builders 2 --wait 1s 2>&1")
+        assert status == 3 and "1 of 3 builders are ready" in said and "2 are needed" in said, said
+        began = time.monotonic()
+        hub.succeed("muster wait b1 b2 --min-builders 1 --wait 60s", "muster wait --min-builders 2 --wait 60s")
+        assert time.monotonic() - began < 10, "all are there, so nothing is waited for"
+
     with subtest("a machine that is gone satisfies nobody; its successor does, under the name that it asked for"):
         b3.succeed("/run/lab/service stop tailscaled")
         # Control takes a machine for gone some seconds after its connection is.

@@ -113,7 +113,7 @@ pub struct Inputs {
     pub max_lifetime: Duration,
     /// How long a coordinator waits for its builders.
     pub wait: Duration,
-    /// How many it needs; none: all that are listed.
+    /// How many it needs once that is over; none: all that are listed.
     pub min_builders: Option<usize>,
     /// Builds at once of a builder; none: as measured.
     pub max_jobs: Option<u32>,
@@ -205,7 +205,12 @@ impl Reader<'_> {
     }
 
     fn builders(&self) -> Result<Option<Builders>, BadInput> {
-        let listed: Vec<String> = self.text("builders").split_whitespace().map(str::to_owned).collect();
+        let mut listed: Vec<String> = Vec::new();
+        for name in self.text("builders").split_whitespace().map(str::to_owned) {
+            if !listed.contains(&name) {
+                listed.push(name);
+            }
+        }
         for name in &listed {
             check_name("builders", name)?;
         }
@@ -376,7 +381,7 @@ pub(super) mod tests {
 
     #[test]
     fn names_may_have_dots_and_lists_any_white_space() {
-        let inputs = job("coordinator", &[("builders", " b-ubuntu-24.04-1\n b_2 ")]);
+        let inputs = job("coordinator", &[("builders", " b-ubuntu-24.04-1\n b_2 b_2")]);
         let builders = Inputs::read(&inputs).expect("good").builders;
         assert_eq!(builders, Some(Builders::Listed(vec!["b-ubuntu-24.04-1".into(), "b_2".into()])));
     }

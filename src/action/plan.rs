@@ -70,8 +70,11 @@ pub enum Act {
     },
     /// How much is free now.
     SayFree,
-    /// Says which builders the coordinator has, in the log and as outputs.
-    DescribeFleet,
+    /// Looks for a direct path to each builder, and says which ones the coordinator has, in the log and as outputs.
+    DescribeFleet {
+        /// Those that are listed: what keeps each that is missing is said.
+        names: Vec<String>,
+    },
     /// Side by side.
     Together(Vec<Command>),
 }

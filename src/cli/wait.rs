@@ -12,10 +12,11 @@ use super::Places;
 Examples:
   muster wait                         until there is a builder
   muster wait b1 b2 --wait 2min       until both are ready
-  muster wait b1 b2 b3 --min-builders 1
+  muster wait b1 b2 b3 --min-builders 1    all three for 300 s, and then whoever is there
   muster wait --min-builders 3 --json | jq '.builders[] | select(.state != \"healthy\")'
 
-It ends as soon as it is met. A builder has come when it has answered its probe, not when somebody says that it is online; in a
+It ends as soon as all that are named are ready. When the time is over, --min-builders of them suffice. Where nobody is named,
+so many builders are enough at once, whoever they are. A builder has come when it has answered its probe, not when somebody says that it is online; in a
 tailnet it goes by the name that it asked for, whatever it is called there.
 
 Exit codes: 0 met, 3 not within the time (with the reason of each that is missing), 4 no coordinator")]
@@ -23,7 +24,7 @@ pub struct WaitArgs {
     /// The builders that are waited for [default: any].
     #[arg(value_name = "BUILDER")]
     pub names: Vec<String>,
-    /// How many of them are enough [default: all that are named, or one].
+    /// How many suffice once the time is over; at once, where nobody is named [default: all that are named, or one].
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub min_builders: Option<u32>,
     /// How long to wait, such as 90s or 5min.

@@ -42,7 +42,7 @@ pub async fn once(
         None => timeout(patience, driver.settle(&mut heard, &shutdown)).await,
         Some((goal, wait)) => timeout(*wait, driver.gather(goal, &mut heard, &shutdown)).await,
     };
-    let standing = gathering.map(|(goal, _)| goal.look(&driver.snapshot()));
+    let standing = gathering.map(|(goal, _)| goal.look(&driver.snapshot(), true));
     let missed = standing.filter(|standing| !standing.met).map(|standing| (standing, began.elapsed()));
     let snapshot = driver.snapshot();
     let text = driver.lines()?;
@@ -65,7 +65,7 @@ impl Driver {
         heard: &mut mpsc::Receiver<News>,
         shutdown: &CancellationToken,
     ) -> Result<(), RunError> {
-        while !goal.look(&self.snapshot()).met {
+        while !goal.look(&self.snapshot(), false).met {
             let wake = self.wake_at.map(|time| self.started + time.since_start());
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),

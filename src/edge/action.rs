@@ -3,10 +3,12 @@
 //! | file | what |
 //! |---|---|
 //! | `facts` | what a plan needs to know of this machine |
+//! | `fleet` | which builders the coordinator has, and what is wrong with them |
 //! | `run` | commands, as root where they need it, with a limit of time |
 //! | `nix_conf` | lines that Nix itself is asked about |
 
 mod facts;
+mod fleet;
 mod nix_conf;
 mod run;
 
@@ -16,18 +18,12 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::control;
 use crate::action::inputs::Job;
 use crate::action::plan::{Act, Command, Level, Otherwise};
 use crate::action::workflow;
-use crate::policy::Snapshot;
-use crate::policy::snapshot::HealthWord;
 
 pub use facts::facts;
 use run::{Ended, Runner};
-
-/// A coordinator that lives answers at once.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a step fails.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +127,7 @@ impl<'a> Step<'a> {
             }
             Act::TryNixConf { input, text } => nix_conf::check(&self.runner, input, &text).await?,
             Act::SayFree => say(&format!("{} GB are free now", facts::free() / 1_000_000_000)),
-            Act::DescribeFleet => self.describe_fleet().await?,
+            Act::DescribeFleet { names } => fleet::describe(self, &names).await?,
             Act::Together(commands) => {
                 let mut running = Vec::new();
                 for command in &commands {
@@ -170,57 +166,6 @@ impl<'a> Step<'a> {
         }
         Ok(())
     }
-
-    async fn describe_fleet(&self) -> Result<(), StepError> {
-        let socket = Path::new("/run/muster/control.sock");
-        let snapshot = match control::status(socket, PATIENCE).await {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                let (what, fix) = ("the coordinator".to_owned(), String::new());
-                return Err(StepError::Command { what, how: error.to_string(), fix });
-            }
-        };
-        for (level, text) in remarks(&snapshot) {
-            say(&workflow::annotation(level, &text));
-        }
-        for (name, value) in outputs(&snapshot) {
-            self.append("GITHUB_OUTPUT", &workflow::value(name, &value))?;
-        }
-        Ok(())
-    }
-}
-
-/// Paths by a relay, and builders that did not come: causes of slowness.
-fn remarks(snapshot: &Snapshot) -> Vec<(Level, String)> {
-    let mut remarks = Vec::new();
-    for row in &snapshot.builders {
-        let name = &row.name;
-        match (&row.health, row.path.as_deref()) {
-            (HealthWord::Healthy, Some(path)) if path.starts_with("relayed") => {
-                let rtt = row.measured.as_ref().and_then(|measured| measured.rtt_ms);
-                let rtt = rtt.map(|ms| format!(", {ms} ms there and back")).unwrap_or_default();
-                remarks.push((Level::Warning, format!("{name} is {path}{rtt}: copies will be slow")));
-            }
-            (HealthWord::Healthy, _) => {}
-            (_, _) => {
-                let reason = row.reason.as_deref().unwrap_or("no answer yet");
-                remarks.push((Level::Warning, format!("{name} is not ready: {reason}")));
-            }
-        }
-    }
-    remarks
-}
-
-fn outputs(snapshot: &Snapshot) -> [(&'static str, String); 3] {
-    let ready = || snapshot.builders.iter().filter(|row| row.health == HealthWord::Healthy);
-    let systems: std::collections::BTreeSet<_> =
-        ready().flat_map(|row| row.systems.iter().map(ToString::to_string)).collect();
-    let systems: Vec<_> = systems.into_iter().collect();
-    [
-        ("builders-ready", ready().count().to_string()),
-        ("systems", systems.join(" ")),
-        ("builders-json", serde_json::to_string(&snapshot.builders).unwrap_or_default()),
-    ]
 }
 
 fn file(path: &str, why: io::Error) -> StepError {

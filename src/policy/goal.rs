@@ -12,7 +12,7 @@ use crate::domain::tailnet::dns_label;
 pub struct Goal {
     /// These; where there are none, any.
     pub names: Vec<String>,
-    /// So many of them; none: all that are named, or one.
+    /// So many suffice once the time is over; where nobody is named, at once. None: all that are named, or one.
     pub least: Option<usize>,
 }
 
@@ -21,10 +21,12 @@ pub struct Goal {
 pub struct Standing {
     /// The layout of this document; 1.
     pub schema: u32,
-    /// Whether that is enough.
+    /// Whether nobody waits any longer, since that is enough.
     pub met: bool,
     /// Builders that are waited for.
     pub wanted: usize,
+    /// How many of them suffice once the time is over.
+    pub least: usize,
     /// Those of them that take builds.
     pub ready: usize,
     /// Each that is named, or else each that is known.
@@ -81,12 +83,15 @@ fn other(known: &str, name: &str) -> Option<String> {
 }
 
 impl Goal {
-    /// How far it is in this picture.
-    pub fn look(&self, snapshot: &Snapshot) -> Standing {
+    /// How far it is in this picture, and whether that is enough: all that are named, or, when the time is over, as many as
+    /// suffice. Where nobody is named nothing says for whom else to wait, so these are enough at once.
+    pub fn look(&self, snapshot: &Snapshot, is_over: bool) -> Standing {
         let builders = if self.names.is_empty() { everybody(snapshot) } else { self.named(snapshot) };
         let ready = builders.iter().filter(|one| one.is_ready()).count();
-        let wanted = self.least.unwrap_or(self.names.len().max(1));
-        Standing { schema: 1, met: ready >= wanted, wanted, ready, builders }
+        let all = if self.names.is_empty() { self.least.unwrap_or(1) } else { builders.len() };
+        let least = self.least.unwrap_or(all);
+        let met = ready >= all || (is_over && ready >= least);
+        Standing { schema: 1, met, wanted: all, least, ready, builders }
     }
 
     fn named(&self, snapshot: &Snapshot) -> Vec<Candidate> {
@@ -147,7 +152,7 @@ mod tests {
 
     fn look(names: &[&str], least: Option<usize>, snapshot: &Snapshot) -> Standing {
         let names = names.iter().map(|&name| name.to_owned()).collect();
-        Goal { names, least }.look(snapshot)
+        Goal { names, least }.look(snapshot, false)
     }
 
     fn said(standing: &Standing) -> Vec<String> {
@@ -157,11 +162,27 @@ mod tests {
     }
 
     #[test]
-    fn enough_is_so_many_or_all_that_are_named_or_one() {
+    fn enough_are_all_that_are_named_and_once_the_time_is_over_so_many() {
         let snapshot = picture(&["b1 healthy", "b2 down", "b3 healthy"], &[]);
-        let met = |names: &[&str], least| look(names, least, &snapshot).met;
-        assert!(met(&[], None) && met(&[], Some(2)) && !met(&[], Some(3)));
-        assert!(met(&["b1", "b3"], None) && !met(&["b1", "b2"], None) && met(&["b1", "b2"], Some(1)));
+        let check = |names: &[&str], least, before: bool, after: bool| {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            let goal = Goal { names, least };
+            let met = [false, true].map(|is_over| goal.look(&snapshot, is_over).met);
+            assert_eq!(met, [before, after], "{goal:?}");
+        };
+        check(&["b1", "b3"], None, true, true);
+        check(&["b1", "b3"], Some(1), true, true);
+        check(&["b1", "b2"], None, false, false);
+        check(&["b1", "b2"], Some(1), false, true);
+        check(&["b1", "b2"], Some(2), false, false);
+        check(&["b1", "b1"], None, true, true);
+    }
+
+    #[test]
+    fn where_nobody_is_named_so_many_are_enough_at_once_or_one() {
+        let snapshot = picture(&["b1 healthy", "b2 down", "b3 healthy"], &[]);
+        let met = |least| look(&[], least, &snapshot).met;
+        assert!(met(None) && met(Some(2)) && !met(Some(3)));
         assert!(!look(&[], None, &picture(&["b1 probing"], &[])).met);
     }
 

@@ -21,26 +21,37 @@ pub fn candidate(one: &Candidate) -> String {
     format!("{}{known_as} is {}{reason}", tame(&one.name), one.state)
 }
 
-/// That it is enough.
+/// That it is enough, and what keeps those who are gone on without.
 pub fn met(standing: &Standing) -> String {
     let ready: Vec<_> =
         standing.builders.iter().filter(|one| one.is_ready()).map(|one| tame(&one.name)).collect();
     let builders = if standing.ready == 1 { "builder is" } else { "builders are" };
-    format!("{} {builders} ready: {}\n", standing.ready, ready.join(", "))
+    let mut text = format!("{} {builders} ready: {}", standing.ready, ready.join(", "));
+    if standing.ready < standing.wanted {
+        text.push_str(&format!("; {} were waited for", standing.wanted));
+        text.push_str(&missing(standing));
+    }
+    text + "\n"
 }
 
 /// That it is not, with the reason of each that is missing.
 pub fn not_met(standing: &Standing, after: Duration) -> String {
-    let Standing { ready, wanted, .. } = standing;
+    let Standing { ready, wanted, least, .. } = standing;
     let mut text = format!("{ready} of {wanted} builders are ready after {}", human(after));
-    let missing: Vec<_> = standing.builders.iter().filter(|one| !one.is_ready()).collect();
+    if least < wanted {
+        text.push_str(&format!(", and {least} are needed"));
+    }
+    let missing = missing(standing);
     if missing.is_empty() {
         text.push_str("; no source knows another one");
     }
-    for one in missing {
-        text.push_str(&format!("\n  {}", candidate(one)));
-    }
-    text
+    text + &missing
+}
+
+/// A line for each.
+fn missing(standing: &Standing) -> String {
+    let missing = standing.builders.iter().filter(|one| !one.is_ready());
+    missing.map(|one| format!("\n  {}", candidate(one))).collect()
 }
 
 #[cfg(test)]
@@ -59,17 +70,27 @@ mod tests {
             one("b2", None, "absent", Some("offline")),
             one("b3", None, "down", Some("denied\x1b[2J")),
         ];
-        Standing { schema: 1, met: false, wanted: 3, ready: 1, builders }
+        Standing { schema: 1, met: false, wanted: 3, least: 2, ready: 1, builders }
     }
 
     #[test]
     fn who_is_missing_has_a_line_with_the_reason() {
         let text = not_met(&standing(), Duration::from_secs(5));
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "1 of 3 builders are ready after 5 s");
+        assert_eq!(lines[0], "1 of 3 builders are ready after 5 s, and 2 are needed");
         assert_eq!(lines[1], "  b2 is absent: offline");
         assert!(lines[2].starts_with("  b3 is down: denied") && !text.contains('\x1b'), "{text:?}");
         assert_eq!(candidate(&standing().builders[0]), "b1, here b1-1 is healthy");
-        assert_eq!(met(&standing()), "1 builder is ready: b1\n");
+        let alone = Standing { builders: standing().builders[..1].to_vec(), wanted: 1, ..standing() };
+        assert_eq!(met(&alone), "1 builder is ready: b1\n");
+    }
+
+    #[test]
+    fn who_is_left_behind_is_said_too() {
+        let text = met(&standing());
+        assert!(
+            text.starts_with("1 builder is ready: b1; 3 were waited for\n  b2 is absent: offline\n  b3 is "),
+            "{text}"
+        );
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::Facts;
 use crate::action::inputs::{BadInput, Builders, Inputs, Job, bad};
 use crate::action::plan::{Act, Command, Otherwise};
-use crate::domain::tailnet::dns_label;
 
 /// Where a coordinator that root runs listens.
 const CONTROL: &str = "/run/muster/control.sock";
@@ -28,23 +27,19 @@ pub fn start(job: &Job, facts: &Facts) -> Result<Vec<Act>, BadInput> {
         Act::Env("MUSTER_RUNTIME_DIR", "/run/muster".to_owned()),
         Act::EndGroup,
         Act::Run(wait(&inputs, builders)),
-        Act::Together(direct_paths(builders)),
-        Act::DescribeFleet,
+        Act::DescribeFleet { names: listed(builders) },
         Act::Output("machines-file", "/etc/nix/machines".to_owned()),
         Act::Output("stop-command", "stop-nix-builders".to_owned()),
     ])
 }
 
-/// All that are listed, unless fewer do.
+/// All that are listed; when the time is over, `min_builders` of them. Those that are discovered nobody can count before.
 fn wait(inputs: &Inputs, builders: &Builders) -> Command {
-    let (names, all) = match builders {
-        Builders::Listed(names) => (names.clone(), names.len()),
-        Builders::Discovered { .. } => (vec![], 1),
-    };
-    let least = inputs.min_builders.unwrap_or(all);
+    let names = listed(builders);
+    let least = inputs.min_builders.unwrap_or(names.len().max(1));
     let failure = format!(
-        "fewer than {least} builders came within {} s; what is known of each stands above. `min_builders: 1` starts with \
-         what is there, `wait` waits longer",
+        "fewer than {least} builders came within {} s; what is known of each stands above. `min_builders: 1` goes on with \
+         what is there by then, `wait` waits longer",
         inputs.wait.as_secs()
     );
     Command::new(["muster", "wait"])
@@ -56,17 +51,11 @@ fn wait(inputs: &Inputs, builders: &Builders) -> Command {
         .or(Otherwise::Fail(failure))
 }
 
-/// A path begins with a relay; packets that ask for a direct one make the two machines look for it. Where there is none,
-/// the builder is used all the same, and that is said afterwards.
-fn direct_paths(builders: &Builders) -> Vec<Command> {
-    let Builders::Listed(names) = builders else { return Vec::new() };
-    let ping = |name: &String| {
-        Command::new(["tailscale", "ping", "--until-direct", "-c", "5", "--timeout", "1s"])
-            .and([dns_label(name)])
-            .within(Duration::from_secs(8))
-            .or(Otherwise::Ignore)
-    };
-    names.iter().map(ping).collect()
+fn listed(builders: &Builders) -> Vec<String> {
+    match builders {
+        Builders::Listed(names) => names.clone(),
+        Builders::Discovered { .. } => Vec::new(),
+    }
 }
 
 fn configuration(inputs: &Inputs, builders: &Builders, facts: &Facts) -> String {
