@@ -24,9 +24,6 @@ use crate::domain::Time;
 /// What an attempt that is past its estimate is taken to need still, as part of what it took so far.
 const OVERDUE: f64 = 0.25;
 
-/// Round trips below this differ by chance.
-const NEAR: Duration = Duration::from_millis(10);
-
 /// What there is to estimate from.
 pub(super) struct Outlook<'a> {
     pub fleet: &'a Fleet,
@@ -80,9 +77,7 @@ impl Outlook<'_> {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let (bytes, assumed) = (missing as f64, self.settings.link_rate.max(1) as f64);
         let rate = builder.machine.link.unwrap_or(assumed);
-        let near = |round_trip: &Duration| *round_trip < NEAR;
-        let round_trip =
-            builder.machine.round_trip.filter(|round_trip| !near(round_trip)).unwrap_or_default();
+        let round_trip = builder.machine.round_trip.unwrap_or_default();
         seconds(bytes / rate) + round_trip * 2
     }
 

@@ -128,6 +128,11 @@ impl Builder {
         self.machine.grant.slots.map_or(self.capacity(), |granted| granted.min(self.capacity()))
     }
 
+    /// The part of its slots that is in use, in units of 2^-32.
+    pub(super) fn fullness(&self) -> u64 {
+        (u64::from(self.busy) << 32) / u64::from(self.slots().max(1))
+    }
+
     /// Who wants nothing new to start here.
     pub(super) fn closed_by(&self) -> Option<&String> {
         self.drained.as_ref().or(self.machine.grant.closed.as_ref())

@@ -26,6 +26,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(600);
 const MOST_PRESSURE: f64 = 10.0;
 /// What one more measurement of a link counts.
 const WEIGHT: f64 = 0.3;
+/// What one more longer round trip counts.
+const LASTING: f64 = 0.1;
 
 /// What is known of a machine beside what its probe said.
 #[derive(Debug, Default)]
@@ -76,10 +78,16 @@ impl Machine {
             Measurement::Link { sent, bytes, took } => sent && self.transferred(bytes, took),
             Measurement::RoundTrip(took) => {
                 let sane = !took.is_zero() && took <= LONGEST_ROUND_TRIP;
-                sane.then(|| self.round_trip = Some(took));
+                sane.then(|| self.answered_in(took));
                 sane
             }
         }
+    }
+
+    /// What delays an answer is mostly load, not the way: less counts at once, more by and by.
+    fn answered_in(&mut self, took: Duration) {
+        let known = self.round_trip.unwrap_or(took);
+        self.round_trip = Some(took.min(known + took.saturating_sub(known).mul_f64(LASTING)));
     }
 
     fn transferred(&mut self, bytes: u64, took: Duration) -> bool {
@@ -217,5 +225,20 @@ mod tests {
         assert_eq!(machine.link, Some(1e7));
         (0..20).for_each(|_| assert!(machine.measured(link(100_000_000, 1.0))));
         assert!(machine.link.is_some_and(|rate| rate > 9.9e7));
+    }
+
+    #[test]
+    fn one_late_answer_is_not_a_longer_way_but_many_are() {
+        let mut machine = Machine::default();
+        let mut after = |millis, times| {
+            (0..times).for_each(|_| {
+                assert!(machine.measured(Measurement::RoundTrip(Duration::from_millis(millis))))
+            });
+            machine.round_trip.expect("it was measured").as_millis()
+        };
+        assert_eq!(after(300, 1), 300);
+        assert_eq!(after(2, 1), 2);
+        assert!(after(102, 1) <= 12);
+        assert!(after(102, 50) >= 100);
     }
 }

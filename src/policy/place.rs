@@ -1,8 +1,9 @@
 //! Where a build goes, and why there.
 //!
 //! Among the builders that may take it, the one with the earliest estimated finish (`finish`). That may be one whose
-//! slots are all in use: then the build waits for it, although a slower one idles. Equal estimates go by name. The reasons
-//! are data: what is shown to people is exactly what was decided by.
+//! slots are all in use: then the build waits for it, although a slower one idles. Estimates that differ by no more than
+//! measurements do by chance are level: of those the fewest missing bytes decide, then the emptier builder, then the name.
+//! The reasons are data: what is shown to people is exactly what was decided by.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -35,6 +36,8 @@ pub enum Reason {
     Chosen(Duration),
     /// It could take it, but another one is estimated to finish earlier.
     Slower(Duration),
+    /// It is estimated to finish at about the same time as the one that is chosen.
+    Level(Duration),
     /// All its slots are in use, and it is estimated to finish earliest all the same: it is waited for.
     Awaited(Duration),
     /// No source knows it any more.
@@ -80,6 +83,9 @@ impl fmt::Display for Reason {
         match self {
             Reason::Chosen(finish) => write!(f, "the earliest estimated finish, in {}", seconds(*finish)),
             Reason::Slower(finish) => write!(f, "estimated to finish later, in {}", seconds(*finish)),
+            Reason::Level(finish) => {
+                write!(f, "estimated to finish at about the same time, in {}", seconds(*finish))
+            }
             Reason::Awaited(finish) => write!(
                 f,
                 "all its slots are in use, and still the earliest estimated finish, in {}",
@@ -156,43 +162,52 @@ pub(super) fn place(build: &Build, outlook: &Outlook<'_>, ahead: usize, now: Tim
     let missing = outlook.presence.missing(&build.ask.closure, fleet.width());
     let work = outlook.work(build);
 
-    let mut best: Option<(Duration, usize)> = None;
-    let mut full = Vec::new();
+    let (mut idle, mut full) = (Vec::new(), Vec::new());
     for (index, (name, builder, reason)) in reasons.iter_mut().enumerate() {
         if reason.is_some() {
             continue;
         }
         let lasts = outlook.lasts(build, builder, work, missing[builder.bit]);
         let closed = closed_now(build, name, builder, fewest, now);
-        if let Some(Reason::Busy(_)) = closed {
-            full.push((index, lasts));
+        match closed {
+            None => idle.push((lasts, index)),
+            Some(Reason::Busy(_)) => full.push((lasts, index)),
+            Some(_) => {}
         }
-        *reason = Some(closed.unwrap_or_else(|| {
-            if best.is_none_or(|(earliest, _)| lasts < earliest) {
-                best = Some((lasts, index));
-            }
-            Reason::Slower(lasts)
-        }));
+        *reason = Some(closed.unwrap_or(Reason::Slower(lasts)));
     }
-    let awaited = best.and_then(|(earliest, _)| {
+    let earliest = idle.iter().map(|(lasts, _)| *lasts).min();
+    let awaited = earliest.and_then(|earliest| {
         let worth = earliest.mul_f64(WORTH_WAITING);
         let queue = outlook.queue_time(build, work, ahead);
-        let hopeful = full.into_iter().filter(|(_, lasts)| *lasts + queue < worth);
+        let hopeful = full.into_iter().filter(|(lasts, _)| *lasts + queue < worth);
         let finish =
-            hopeful.map(|(index, lasts)| (lasts + queue + outlook.next_slot(reasons[index].1, now), index));
+            hopeful.map(|(lasts, index)| (lasts + queue + outlook.next_slot(reasons[index].1, now), index));
         finish.filter(|(finish, _)| *finish < worth).min()
     });
-    if let Some((finish, index)) = awaited {
+    let choice = if let Some((finish, index)) = awaited {
         reasons[index].2 = Some(Reason::Awaited(finish));
-        best = None;
-    }
-    if let Some((finish, index)) = best {
+        None
+    } else {
+        idle.retain(|(lasts, _)| earliest.is_some_and(|earliest| *lasts <= level_with(earliest)));
+        idle.iter().for_each(|(lasts, index)| reasons[*index].2 = Some(Reason::Level(*lasts)));
+        idle.into_iter().min_by_key(|(_, index)| {
+            let builder = reasons[*index].1;
+            (missing[builder.bit], builder.fullness(), *index)
+        })
+    };
+    if let Some((finish, index)) = choice {
         reasons[index].2 = Some(Reason::Chosen(finish));
     }
     Placement {
-        choice: best.map(|(_, index)| reasons[index].0.clone()),
+        choice: choice.map(|(_, index)| reasons[index].0.clone()),
         reasons: reasons.into_iter().filter_map(|(name, _, reason)| Some((name, reason?))).collect(),
     }
+}
+
+/// The latest finish that differs from the earliest one by chance: by what measured speeds and round trips vary.
+fn level_with(earliest: Duration) -> Duration {
+    earliest.mul_f64(1.05) + Duration::from_millis(50)
 }
 
 /// Why a builder could never take builds of that shape, as far as we know; none where it could.

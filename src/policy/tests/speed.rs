@@ -215,3 +215,32 @@ fn nobody_is_told_a_number_of_cores_where_nobody_knows_it() {
     world.ask(1);
     assert_eq!(cores(&mut world), [None]);
 }
+
+#[test]
+fn what_differs_by_chance_is_level_and_the_emptier_one_is_taken() {
+    let mut world = fast_and_slow(0.97, 1.0);
+    let late = |millis| Measurement::RoundTrip(Duration::from_millis(millis));
+    for (builder, measurement) in [("fast", late(20)), ("slow", late(1))] {
+        world.tell(Event::Measured(name(builder), measurement));
+    }
+    world.ask(1);
+    assert_eq!(world.one_start().1, "fast", "by name: three in a hundred are no difference");
+    world.add("wide", Capabilities { speed_factor: 0.98, ..caps(100) });
+    world.add("wider", caps(100));
+    world.take();
+    let starts: Vec<_> = (2..5)
+        .flat_map(|number| {
+            world.ask(number);
+            world.started()
+        })
+        .map(|(_, builder)| builder)
+        .collect();
+    assert_eq!(starts, ["slow", "wide", "wider"]);
+}
+
+#[test]
+fn what_differs_by_more_than_chance_is_not_level() {
+    let mut world = fast_and_slow(1.0, 1.1);
+    world.ask(1);
+    assert_eq!(world.one_start().1, "slow", "it was measured to be a tenth faster");
+}

@@ -54,7 +54,7 @@ fn a_build_that_runs_is_explained_by_the_reasons_of_when_it_began() {
     let reasons: Vec<_> = story.builders.iter().map(|row| row.reason.as_str()).collect();
     assert!(
         reasons[0].starts_with("the earliest estimated finish")
-            && reasons[1].starts_with("estimated to finish later")
+            && reasons[1].starts_with("estimated to finish at about the same time")
     );
     assert_eq!(story.attempts[0].why, reasons[0]);
 }
