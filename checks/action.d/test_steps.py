@@ -94,6 +94,34 @@ class Steps(unittest.TestCase):
         calls = [call for call in stage.said() if not call.startswith(("sudo", "nix"))]
         self.assertEqual([call.split()[0] for call in calls], ["mkdir", "install", "systemctl"])
 
+    @unittest.skipUnless(is_root(), "only root may leave sudo out")
+    def test_whatever_keeps_a_builder_from_building_is_named(self) -> None:
+        for breaks, words in [
+            ("*--version*", "has no Nix that works"),
+            ("*--dry-run*", "does not answer"),
+            ("*--no-out-link*", "cannot build anything"),
+            ("nothing", ""),
+        ]:
+            stage = self.stage()
+            stage.fake("nix-build", f"case $* in {breaks}) exit 1 ;; esac")
+            done = stage.step("probe")
+            errors = [line for line in done.stdout.splitlines() if line.startswith("::error title=muster::")]
+            if words:
+                self.assertTrue(done.returncode == 1 and len(errors) == 1 and words in errors[0], done.stdout)
+            else:
+                self.assertEqual((done.returncode, errors, len(stage.said())), (0, [], 3), done.stdout)
+
+    def test_a_quiet_log_has_what_fails_and_nothing_else(self) -> None:
+        for mode, fails, said in [("quiet", False, []), ("quiet", True, ["some words", "::error"]), ("normal", False, ["Make room", "some words"]), ("grouped", False, ["::group::Make room", "some words", "::endgroup::"])]:
+            stage = self.stage()
+            stage.fake("docker")
+            stage.fake("rm", "echo some words" + ("; exit 1" if fails else ""))
+            done = stage.step("disk", maximize_disk="always", log_mode=mode)
+            lines = [line for line in done.stdout.splitlines() if "GB are free" not in line]
+            self.assertEqual(len(lines), len(said), done.stdout)
+            for line, words in zip(lines, said):
+                self.assertIn(words.replace("::error", "::warning"), line)
+
     def test_a_hostile_line_in_the_log_is_no_command(self) -> None:
         stage = self.stage()
         stage.fake("nix", 'echo "error: ::add-path::/evil"; exit 1')

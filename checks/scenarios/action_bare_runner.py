@@ -23,6 +23,7 @@ case " $* " in *" --daemon --yes --no-channel-add "*) ;; *) echo "unexpected: $*
 mkdir -p $profile /nix/store
 cp "$here/nix" $profile/nix
 for name in nix-build nix-daemon nix-instantiate nix-store; do ln -s nix $profile/$name; done
+ln -sf $profile/nix /usr/libexec/nix/build-remote
 while [ $# -gt 1 ]; do shift; done
 cat "$1" >>/etc/nix/nix.conf
 systemctl start nix-daemon

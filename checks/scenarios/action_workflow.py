@@ -131,6 +131,20 @@ def script(control: Machine, hub: Machine, b1: Machine, b2: Machine) -> None:
     policy(control)
     builders = [b1, b2]
 
+    with subtest("a builder that cannot build says what is broken, and never joins"):
+        cluster = Cluster(control, hub, builders, 7)
+        cluster.builders[1].overrides = {**cluster.overrides(), "extra_nix_config": "build-users-group = nobody-has-it"}
+        try:
+            cluster.builders[1].run(cluster.workflow["builder"]["steps"])
+        except AssertionError as failure:
+            said = str(failure)
+        else:
+            said = "it serves"
+        assert "muster action probe" in said and "cannot build anything" in said and "nobody-has-it" in said, said
+        assert "::error title=muster::" in said, said
+        cluster.builders[1].finish()
+        assert "nix-builder" not in control.succeed("headscale nodes list")
+
     with subtest("it builds on its builders, and all that was built is here afterwards"):
         cluster = Cluster(control, hub, builders, 1)
         cluster.joined(cluster.start())

@@ -22,7 +22,7 @@ from typing import Any, Mapping
 from lib import Background, Machine, write
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STAND_INS = ("actions/checkout", "DeterminateSystems/magic-nix-cache-action", "$/action/lifecycle")
+STAND_INS = ("actions/checkout", "DeterminateSystems/magic-nix-cache-action", "Mic92/hestia", "$/action/lifecycle")
 FILES = ("GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STEP_SUMMARY")
 OURS = "your--name/muster/"
 PLAIN = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -88,6 +88,27 @@ pub enum Disk {
     Never,
 }
 
+/// How much the log of the action's own steps holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogMode {
+    /// All of it, folded below a title for each part.
+    Grouped,
+    /// All of it, open.
+    Normal,
+    /// Warnings, errors, and what was said by whatever failed.
+    Quiet,
+}
+
+impl LogMode {
+    const CHOICES: [(&'static str, Self); 3] =
+        [("grouped", Self::Grouped), ("normal", Self::Normal), ("quiet", Self::Quiet)];
+
+    /// As the job says; where that is nonsense, which the first step refuses, the default.
+    pub fn of(job: &Job) -> Self {
+        Reader(job).one_of("log_mode", &Self::CHOICES).unwrap_or(Self::Grouped)
+    }
+}
+
 /// The inputs of one job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inputs {
@@ -103,6 +124,10 @@ pub struct Inputs {
     pub login_server: Option<String>,
     /// Of a coordinator.
     pub builders: Option<Builders>,
+    /// Whom a coordinator logs in as, and a builder expects.
+    pub user: String,
+    /// One of these tags a coordinator must have to claim a builder; where there are none, the tailnet's policy alone says.
+    pub coordinator_tags: Vec<String>,
     /// How long a builder waits for its first coordinator.
     pub builder_timeout: Duration,
     /// Whether a builder that nobody came for fails.
@@ -204,6 +229,52 @@ impl Reader<'_> {
         ))
     }
 
+    fn tags(&self, name: &'static str) -> Result<Vec<String>, BadInput> {
+        let said = self.text(name).split([',', ' ', '\n']).filter(|tag| !tag.is_empty());
+        let tags: Vec<_> = said.map(str::to_owned).collect();
+        tags.iter().try_for_each(|tag| check_tag(name, tag))?;
+        Ok(tags)
+    }
+
+    /// The seed's two tags belong together; of others nobody here knows which coordinators have.
+    fn coordinator_tags(&self, own: &[String]) -> Result<Vec<String>, BadInput> {
+        match self.text("coordinator_tags") {
+            "" | "auto" if own.iter().any(|tag| tag == "tag:nix-ci-builder") => {
+                Ok(vec!["tag:nix-ci-coordinator".to_owned()])
+            }
+            "" | "auto" | "any" => Ok(Vec::new()),
+            _ => self.tags("coordinator_tags"),
+        }
+    }
+
+    fn user(&self) -> Result<String, BadInput> {
+        let user = self.some("user").unwrap_or_else(|| "root".to_owned());
+        let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if user.len() <= 32
+            && user.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && user.chars().all(good)
+        {
+            return Ok(user);
+        }
+        Err(bad(
+            "user",
+            format!("{user:?} is no user of a runner: it is root unless said otherwise, or runner"),
+        ))
+    }
+
+    /// These are for other steps; a word that none of them knows must not pass for the one that does nothing.
+    fn check_words(&self) -> Result<(), BadInput> {
+        for (name, words) in [
+            ("cache", &["magic-nix-cache", "hestia", "none"][..]),
+            ("install_nix", &["auto", "never"]),
+            ("muster", &["release", "nix"]),
+        ] {
+            let choices: Vec<_> = words.iter().map(|word| (*word, ())).collect();
+            self.one_of(name, &choices)?;
+        }
+        self.one_of("log_mode", &LogMode::CHOICES).map(drop)
+    }
+
     fn builders(&self) -> Result<Option<Builders>, BadInput> {
         let mut listed: Vec<String> = Vec::new();
         for name in self.text("builders").split_whitespace().map(str::to_owned) {
@@ -241,13 +312,9 @@ impl Inputs {
         let hostname =
             reader.needed("tailscale_hostname", "it is empty; it names this machine in the tailnet")?;
         check_name("tailscale_hostname", &hostname)?;
-        let tags = reader
-            .needed("tailscale_tags", "it is empty; it says what this machine may do in the tailnet")?;
-        let tags: Vec<_> =
-            tags.split([',', ' ', '\n']).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
-        for tag in &tags {
-            check_tag("tailscale_tags", tag)?;
-        }
+        reader.needed("tailscale_tags", "it is empty; it says what this machine may do in the tailnet")?;
+        let tags = reader.tags("tailscale_tags")?;
+        reader.check_words()?;
         let builders = reader.builders()?;
         if role == Role::Coordinator && builders.is_none() {
             let problem =
@@ -263,6 +330,8 @@ impl Inputs {
         Ok(Self {
             role,
             hostname,
+            user: reader.user()?,
+            coordinator_tags: reader.coordinator_tags(&tags)?,
             tags,
             auth: reader.auth()?,
             login_server: reader.some("login_server"),
@@ -363,6 +432,11 @@ pub(super) mod tests {
         check("builder", &[("tailscale_hostname", &"x".repeat(64))], "64 characters");
         check("builder", &[("tailscale_tags", "nix")], "tailscale_tags: \"nix\" is no tag");
         check("builder", &[("tailscale_tags", "tag:a,tag:b c")], "\"c\" is no tag");
+        check("builder", &[("coordinator_tags", "ci")], "coordinator_tags: \"ci\" is no tag");
+        check("builder", &[("user", "-x")], "user: \"-x\" is no user of a runner");
+        check("builder", &[("cache", "hestai")], "cache: 'hestai' is none of magic-nix-cache, hestia, none");
+        check("builder", &[("install_nix", "no")], "install_nix: 'no' is none of auto, never");
+        check("builder", &[("log_mode", "loud")], "log_mode: 'loud' is none of grouped, normal, quiet");
         check("builder", &[("builder_timeout", "5m")], "builder_timeout: '5m' is not a number of seconds");
         check("builder", &[("builder_timeout", "0")], "0 seconds are too few");
         check("coordinator", &[("builders", "a;b")], "builders: \"a;b\" is no host name");
@@ -377,6 +451,19 @@ pub(super) mod tests {
     fn without_a_secret_a_job_may_go_on_alone() {
         let inputs = job("builder", &[("tailscale_authkey", ""), ("on_missing_auth", "local")]);
         assert_eq!(Inputs::read(&inputs).expect("good").auth, None);
+    }
+
+    #[test]
+    fn only_the_coordinators_of_the_seeds_tags_may_claim_a_builder_of_them() {
+        let check = |inputs: &[(&str, &str)], expected: &[&str]| {
+            let tags = Inputs::read(&job("builder", inputs)).expect("good").coordinator_tags;
+            assert_eq!(tags, expected, "{inputs:?}");
+        };
+        check(&[], &["tag:nix-ci-coordinator"]);
+        check(&[("coordinator_tags", "auto")], &["tag:nix-ci-coordinator"]);
+        check(&[("coordinator_tags", "any")], &[]);
+        check(&[("tailscale_tags", "tag:b")], &[]);
+        check(&[("tailscale_tags", "tag:b"), ("coordinator_tags", "tag:a, tag:c")], &["tag:a", "tag:c"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! | `check` | refuses bad inputs, before anything else is done |
 //! | `disk` | makes room |
 //! | `configure` | lines for nix.conf |
+//! | `probe` | a builder builds something, before anybody relies on it |
 //! | `join` | enters the tailnet |
 //! | `serve` | a builder's whole work |
 //! | `start` | the coordinator, and the wait for its builders |
@@ -13,6 +14,7 @@
 mod coordinator;
 mod disk;
 mod nix_conf;
+mod probe;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +26,7 @@ use super::plan::{Act, Command, Level, Otherwise};
 pub use coordinator::start;
 pub use disk::{FREE_ENOUGH, disk};
 pub use nix_conf::configure;
+pub use probe::probe;
 
 /// What was found out on the machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub struct Facts {
     pub muster_on_path: bool,
     /// Whether a tailscaled answers already.
     pub tailscaled: bool,
+    /// Whether there should be a Nix daemon: an init could run one, or it is there.
+    pub nix_daemon: bool,
 }
 
 /// Where tailscaled listens unless told otherwise.
@@ -132,6 +137,11 @@ pub fn serve(job: &Job, facts: &Facts) -> Result<Vec<Act>, BadInput> {
         .and(["--max-lifetime".to_owned(), seconds(inputs.max_lifetime)])
         .as_root()
         .within(inputs.max_lifetime + Duration::from_secs(60));
+    if inputs.user != "root" {
+        command = command.and(["--allow-user".to_owned(), inputs.user.clone()]);
+    }
+    command =
+        command.and(inputs.coordinator_tags.iter().flat_map(|tag| ["--allow-tag".to_owned(), tag.clone()]));
     if let Some(slots) = inputs.max_jobs {
         command = command.and(["--slots".to_owned(), slots.to_string()]);
     }

@@ -19,6 +19,8 @@ pub enum ActionStep {
     Disk,
     /// Write nix.conf.
     Configure,
+    /// Prove that this builder builds.
+    Probe,
     /// Enter the tailnet.
     Join,
     /// Be a builder, until released.

@@ -18,6 +18,7 @@ pub(super) fn run(args: &ActionArgs, environment: &Environment) -> Result<(), Fa
         ActionStep::Check => steps::check(&job),
         ActionStep::Disk => steps::disk(&job, &facts),
         ActionStep::Configure => steps::configure(&job, &facts),
+        ActionStep::Probe => steps::probe(&job, &facts),
         ActionStep::Join => steps::join(&job, &facts),
         ActionStep::Serve => steps::serve(&job, &facts),
         ActionStep::Start => steps::start(&job, &facts),

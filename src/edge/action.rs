@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::action::inputs::Job;
+use crate::action::inputs::{Job, LogMode};
 use crate::action::plan::{Act, Command, Level, Otherwise};
 use crate::action::workflow;
 
@@ -75,13 +75,15 @@ fn hint(fix: &str) -> String {
 /// One step at work.
 pub struct Step<'a> {
     job: &'a Job,
+    mode: LogMode,
     runner: Runner<'a>,
 }
 
 impl<'a> Step<'a> {
     /// With the job's environment; `own` is this program.
     pub fn new(job: &'a Job, own: &'a Path) -> Self {
-        Self { job, runner: Runner::new(job, own) }
+        let mode = LogMode::of(job);
+        Self { job, mode, runner: Runner::new(job, own, mode == LogMode::Quiet) }
     }
 
     /// Does all of it, in order.
@@ -94,9 +96,10 @@ impl<'a> Step<'a> {
 
     async fn act(&self, act: Act) -> Result<(), StepError> {
         match act {
-            Act::Group(title) => say(&format!("::group::{title}")),
-            Act::EndGroup => say("::endgroup::"),
-            Act::Say(text) => say(&workflow::harmless(&text)),
+            Act::Group(title) => self.title(&title),
+            Act::EndGroup if self.mode == LogMode::Grouped => say("::endgroup::"),
+            Act::EndGroup => {}
+            Act::Say(text) => self.note(&text),
             Act::Annotate(level, text) => say(&workflow::annotation(level, &text)),
             Act::Mask(secret) => say(&workflow::mask(secret.reveal())),
             Act::Output(name, value) => self.append("GITHUB_OUTPUT", &workflow::value(name, &value))?,
@@ -126,7 +129,7 @@ impl<'a> Step<'a> {
                 self.append("GITHUB_STEP_SUMMARY", &said)?;
             }
             Act::TryNixConf { input, text } => nix_conf::check(&self.runner, input, &text).await?,
-            Act::SayFree => say(&format!("{} GB are free now", facts::free() / 1_000_000_000)),
+            Act::SayFree => self.note(&format!("{} GB are free now", facts::free() / 1_000_000_000)),
             Act::DescribeFleet { names } => fleet::describe(self, &names).await?,
             Act::Together(commands) => {
                 let mut running = Vec::new();
@@ -139,6 +142,21 @@ impl<'a> Step<'a> {
             }
         }
         Ok(())
+    }
+
+    fn title(&self, title: &str) {
+        match self.mode {
+            LogMode::Grouped => say(&format!("::group::{title}")),
+            LogMode::Normal => say(&workflow::harmless(title)),
+            LogMode::Quiet => {}
+        }
+    }
+
+    /// Nothing that anybody must know.
+    fn note(&self, text: &str) {
+        if self.mode != LogMode::Quiet {
+            say(&workflow::harmless(text));
+        }
     }
 
     /// A file of GitHub's; where there is none, nobody reads it.

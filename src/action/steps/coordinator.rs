@@ -68,8 +68,9 @@ fn configuration(inputs: &Inputs, builders: &Builders, facts: &Facts) -> String 
             said.collect::<Vec<_>>().join(", ")
         }
     };
+    let user = if inputs.user == "root" { String::new() } else { format!(", user = {}", text(&inputs.user)) };
     let mut config = format!(
-        "# Written by muster's action.\nattach = \"endpoint\"\n\n[control]\ngroup = {}\n\n[[source]]\ntailscale = {{ {source} }}\n",
+        "# Written by muster's action.\nattach = \"endpoint\"\n\n[control]\ngroup = {}\n\n[[source]]\ntailscale = {{ {source}{user} }}\n",
         text(&facts.group.to_string())
     );
     config += &expected(builders);

@@ -39,6 +39,9 @@ fn block(inputs: &Inputs, facts: &Facts) -> String {
         "builders-use-substitutes = true".to_owned(),
     ];
     if inputs.role == Role::Builder {
+        if inputs.user != "root" && inputs.user != facts.user {
+            lines.push(format!("extra-trusted-users = {}", inputs.user));
+        }
         // A builder that fills up collects garbage instead of failing.
         lines.push("min-free = 1000000000".to_owned());
         lines.push("max-free = 5000000000".to_owned());

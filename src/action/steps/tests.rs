@@ -103,16 +103,23 @@ fn a_coordinators_session_finds_muster_on_its_path() {
 
 #[test]
 fn a_builder_serves_within_the_limits_of_its_inputs() {
-    let inputs =
-        [("builder_timeout", "60"), ("on_timeout", "pass"), ("max_jobs", "3"), ("lease_timeout", "30")];
+    let inputs = [
+        ("builder_timeout", "60"),
+        ("on_timeout", "pass"),
+        ("max_jobs", "3"),
+        ("lease_timeout", "30"),
+        ("user", "runner"),
+        ("coordinator_tags", "tag:c"),
+    ];
     assert_eq!(
         commands(&serve(&job("builder", &inputs), &on_path()).expect("good")),
         "# muster builder --ephemeral --on-idle pass --idle-timeout 60s --lease-timeout 30s --max-lifetime 21000s \
-         --slots 3\n"
+         --allow-user runner --allow-tag tag:c --slots 3\n"
     );
     assert_eq!(
         commands(&serve(&job("builder", &[]), &on_path()).expect("good")),
-        "# muster builder --ephemeral --on-idle fail --idle-timeout 300s --lease-timeout 45s --max-lifetime 21000s\n"
+        "# muster builder --ephemeral --on-idle fail --idle-timeout 300s --lease-timeout 45s --max-lifetime 21000s \
+         --allow-tag tag:nix-ci-coordinator\n"
     );
 }
 
@@ -165,6 +172,30 @@ fn the_users_lines_stand_last_and_a_second_run_changes_nothing() {
     assert_eq!(commands(&again), "");
     let mac = configure(&inputs, &Facts { macos: true, ..facts() }).expect("good");
     assert_eq!(commands(&mac), "# launchctl kickstart -k system/org.nixos.nix-daemon\n");
+}
+
+#[test]
+fn whoever_a_coordinator_logs_in_as_is_trusted_by_the_builders_daemon() {
+    let user = [("user", "ci"), ("builders", "b1")];
+    let conf = |role| written(&configure(&job(role, &user), &facts()).expect("good"), "nix.conf");
+    assert!(
+        conf("builder").contains("extra-trusted-users = ci\n") && !conf("coordinator").contains("= ci\n")
+    );
+    let config = written(&start(&job("coordinator", &user), &facts()).expect("good"), "config.toml");
+    assert!(config.contains("tailscale = { names = [\"b1\"], user = \"ci\" }"), "{config}");
+}
+
+#[test]
+fn a_builder_asks_its_own_daemon_for_a_build_before_anybody_else_does() {
+    let said = commands(&probe(&job("builder", &[]), &Facts { nix_daemon: true, ..facts() }).expect("good"));
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[0], "# nix-build --version");
+    assert!(lines[1].starts_with("# nix-build --store daemon --dry-run -E derivation {"), "{said}");
+    assert!(
+        lines[2].starts_with("# nix-build --store daemon --no-out-link --builders  --max-jobs 1 -E "),
+        "{said}"
+    );
+    assert!(!commands(&probe(&job("builder", &[]), &facts()).expect("good")).contains("daemon"));
 }
 
 #[test]

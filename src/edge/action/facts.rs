@@ -21,6 +21,9 @@ pub fn facts(job: &Job) -> Facts {
         muster_on_path: ["/usr/local/bin/muster", "/usr/bin/muster"]
             .iter()
             .any(|path| Path::new(path).exists()),
+        nix_daemon: macos
+            || Path::new("/run/systemd/system").exists()
+            || Path::new("/nix/var/nix/daemon-socket/socket").exists(),
         tailscaled: UnixStream::connect(tailscaled_socket(macos)).is_ok(),
     }
 }

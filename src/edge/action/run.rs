@@ -1,6 +1,7 @@
 //! Commands of a step: as root where they need it, with a limit of time, their words in the job's log.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -23,6 +24,8 @@ use crate::edge::users;
 const LONGEST: u64 = 16 << 10;
 /// Of an output that is kept.
 const OUTPUT: u64 = 4 << 20;
+/// Lines that are kept of what is not to be heard unless it fails.
+const KEPT: usize = 100;
 /// From being asked to end to being killed.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -34,11 +37,13 @@ pub struct Runner<'a> {
     job: &'a Job,
     own: &'a Path,
     is_root: bool,
+    /// Whether only what fails is heard.
+    quiet: bool,
 }
 
 impl<'a> Runner<'a> {
-    pub fn new(job: &'a Job, own: &'a Path) -> Self {
-        Self { job, own, is_root: users::own() == 0 }
+    pub fn new(job: &'a Job, own: &'a Path, quiet: bool) -> Self {
+        Self { job, own, is_root: users::own() == 0, quiet }
     }
 
     /// sudo would find other programs than we do, so they get our PATH; secrets stay in the environment.
@@ -87,7 +92,8 @@ impl<'a> Runner<'a> {
         process.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = process.spawn().map_err(|why| format!("cannot be started: {why}"))?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
-        let relayed = async { tokio::join!(relay(out), relay(err)) };
+        let kept = self.quiet.then(|| RefCell::new(VecDeque::new()));
+        let relayed = async { tokio::join!(relay(out, kept.as_ref()), relay(err, kept.as_ref())) };
         feed(&mut child, command).await;
         // A process that it left behind may hold its outputs open for ever.
         let ended = async {
@@ -101,7 +107,11 @@ impl<'a> Runner<'a> {
             }
         };
         let status = timeout(command.limit, ended).await;
-        self.judge(status, &mut child, command).await
+        let ended = self.judge(status, &mut child, command).await;
+        if ended.is_err() {
+            kept.iter().flat_map(RefCell::take).for_each(|line| say(&line));
+        }
+        ended
     }
 
     /// Runs it and keeps what it says on stdout.
@@ -202,8 +212,8 @@ async fn end_child(child: &mut Child) {
     }
 }
 
-/// Line by line, so that nothing in it is a command to GitHub.
-async fn relay(from: Option<impl AsyncRead + Unpin>) {
+/// Line by line, so that nothing in it is a command to GitHub; to the log, or the last lines to whoever keeps them.
+async fn relay(from: Option<impl AsyncRead + Unpin>, kept: Option<&RefCell<VecDeque<String>>>) {
     let Some(from) = from else { return };
     let mut reader = BufReader::new(from);
     let mut line = Vec::new();
@@ -211,7 +221,18 @@ async fn relay(from: Option<impl AsyncRead + Unpin>) {
         line.clear();
         match (&mut reader).take(LONGEST).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return,
-            Ok(_) => say(&workflow::harmless(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']))),
+            Ok(_) => {
+                let line = workflow::harmless(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
+                let Some(kept) = kept else {
+                    say(&line);
+                    continue;
+                };
+                let mut kept = kept.borrow_mut();
+                kept.push_back(line);
+                if kept.len() > KEPT {
+                    kept.pop_front();
+                }
+            }
         }
     }
 }
