@@ -38,6 +38,7 @@ mod memory;
 mod orders;
 mod outage;
 pub mod place;
+mod prefetch;
 mod presence;
 mod queue;
 pub mod report;

@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use support::{After, Builder, Drv, Stage, What, When};
+use support::{After, Builder, Client, Drv, PATIENCE, Stage, What, When, wait_until};
 
 /// A source that a channel to a builder would notice, in the client's store and in a binary cache.
 fn cached_source(stage: &Stage) -> String {
@@ -74,7 +74,73 @@ fn builds_that_share_their_inputs_send_each_once() {
         assert_eq!(stage.text(name), "60\n");
     }
     assert_eq!(stage.status().totals.repeated, 0);
+    assert_eq!(paths_sent(&stage), 60);
+}
+
+/// What travelled to builders in all.
+fn paths_sent(stage: &Stage) -> u32 {
     let log = stage.coordinator_log();
     let sent = log.lines().filter_map(|line| line.split_once("inputs sent paths=")?.1.parse::<u32>().ok());
-    assert_eq!(sent.sum::<u32>(), 60, "{log}");
+    sent.sum()
+}
+
+/// A long build, and one that waits for its slot; the input of that is large enough to be sent ahead.
+struct OneWaits {
+    stage: Stage,
+    first: Client,
+    second: Client,
+}
+
+impl OneWaits {
+    fn begin(input: &[u8], prepare: impl FnOnce(&Stage)) -> Option<Self> {
+        let stage = Stage::of(1, 1)?;
+        let source = stage.path("source");
+        fs::write(&source, input).expect("room");
+        let first = stage.build(&[Drv::new("first", "sleep 8; echo > $out")]);
+        wait_until("the slot is in use", PATIENCE, || stage.builder("b1").busy == 1);
+        prepare(&stage);
+        let second =
+            Drv::new("second", "wc -c < $source > $out").with("source", &source.display().to_string());
+        let second = stage.build(&[second]);
+        Some(Self { stage, first, second })
+    }
+
+    fn both_succeed(self) -> Stage {
+        self.first.wait().succeeds();
+        self.second.wait().succeeds();
+        assert_eq!(self.stage.status().totals.repeated, 0);
+        self.stage
+    }
+}
+
+#[test]
+fn inputs_of_a_build_that_waits_travel_while_another_one_builds() {
+    let Some(waits) = OneWaits::begin(&vec![7; 30_000_000], |_| ()) else { return };
+    let stage = &waits.stage;
+    wait_until("its input has travelled", PATIENCE, || {
+        stage.coordinator_log().contains("its inputs have travelled ahead")
+    });
+    assert!(stage.output("b1", "source").is_some(), "it is in the builder's store");
+    assert!(!stage.build_processes().is_empty(), "before the first one has ended");
+    let stage = waits.both_succeed();
+    assert_eq!(stage.text("second").trim(), "30000000");
+    assert_eq!(paths_sent(&stage), 1);
+}
+
+#[test]
+fn inputs_that_could_not_travel_ahead_travel_when_the_build_begins() {
+    let mut input = vec![7; 30_000_000];
+    input.extend(b"@@upload@@");
+    let mut fault = None;
+    let waits = OneWaits::begin(&input, |stage| {
+        fault = Some(stage.faults.arm(When::Upload, What::Cut, After::Back));
+    });
+    let Some(waits) = waits else { return };
+    wait_until("its way is cut", PATIENCE, || {
+        waits.stage.coordinator_log().contains("its inputs do not travel ahead")
+    });
+    assert!(!waits.stage.build_processes().is_empty(), "the first one goes on");
+    let stage = waits.both_succeed();
+    assert!(stage.faults.hit(&fault.expect("armed")).is_some());
+    assert_eq!(stage.text("second").trim(), "30000010");
 }

@@ -26,6 +26,8 @@ pub(super) struct Build {
     pub newest: u32,
     /// Whether it stands in the queue.
     pub queued: bool,
+    /// When it was last asked whether its inputs shall travel ahead, in rounds of [`Ahead`](super::prefetch::Ahead).
+    pub looked_at: Option<u64>,
     /// Answered, or wanted by nobody: it goes when its last attempt has ended.
     pub settled: bool,
     pub history: History,

@@ -70,7 +70,8 @@ impl Outlook<'_> {
         self.transfer(builder, missing) + seconds(building)
     }
 
-    fn transfer(&self, builder: &Builder, missing: u64) -> Duration {
+    /// How long what is missing takes to get there.
+    pub(super) fn transfer(&self, builder: &Builder, missing: u64) -> Duration {
         if missing == 0 {
             return Duration::ZERO;
         }

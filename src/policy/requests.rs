@@ -61,6 +61,7 @@ impl State {
             attempts: Default::default(),
             newest: 0,
             queued: false,
+            looked_at: None,
             settled: false,
             history: History::default(),
             ended: Default::default(),

@@ -173,6 +173,7 @@ impl State {
         build.attempts.insert(attempt.number, new);
         build.said = None;
         builder.attempts.insert(attempt);
+        self.ahead.started(id, &name);
         builder.occupy(&build.shape.features);
         let note = build.note.take();
         let requests = build.requests.clone();

@@ -17,6 +17,7 @@ use super::journal::Journal;
 use super::memory::Memory;
 use super::outage::Outage;
 use super::place::{self, Placement};
+use super::prefetch::Ahead;
 use super::presence::Presence;
 use super::queue::Queue;
 use super::settings::Settings;
@@ -40,6 +41,7 @@ pub struct State {
     pub(super) builds: Builds,
     pub(super) queue: Queue,
     pub(super) presence: Presence,
+    pub(super) ahead: Ahead,
     pub(super) estimates: Estimates,
     pub(super) graph: Graph,
     pub(super) totals: Totals,
@@ -70,6 +72,7 @@ impl State {
             builds: Builds::default(),
             queue: Queue::default(),
             presence: Presence::new(settings.known_paths),
+            ahead: Ahead::default(),
             estimates: Estimates::default(),
             graph: Graph::default(),
             totals: Totals::default(),
@@ -101,6 +104,7 @@ impl State {
         self.notice_emptiness(now);
         self.turn_away_what_waits(now);
         self.schedule(now);
+        self.prefetch(now);
         self.measure_the_idle(now);
         self.give_up_where_empty(now);
         self.say_why_they_wait(now);
@@ -209,6 +213,7 @@ impl State {
     #[cfg(test)]
     pub(super) fn size(&self) -> usize {
         let attempts: usize = self.fleet.iter().map(|(_, builder)| builder.attempts.len()).sum();
-        self.builds.size() + self.queue.size() + attempts + self.fresh.len() + self.held.len()
+        let waiting = self.queue.size() + self.fresh.len() + self.held.len() + self.ahead.len();
+        self.builds.size() + attempts + waiting
     }
 }

@@ -9,6 +9,7 @@ mod learning;
 mod order;
 mod orders;
 mod placement;
+mod prefetch;
 mod report;
 mod requests;
 mod routes;
