@@ -43,6 +43,9 @@ class Stage:
             "RUNNER_ARCH": machine,
             "GITHUB_ACTION_PATH": str(self.action),
             "MUSTER_REPOSITORY": "owner/muster",
+            # Whatever runs on this machine is none of ours.
+            "MUSTER_RUNTIME_DIR": str(self.root / "run"),
+            "MUSTER_AGENT_SOCKET": str(self.root / "agent.sock"),
             **{name: str(self.root / name) for name in FILES},
         }
         for name in FILES:

@@ -129,5 +129,6 @@ def script(control: Machine, hub: Machine, bare: Machine) -> None:
         serving.succeed(60)
         job.finish()
         bare.fail("pgrep tailscaled")
+        bare.fail("test -L /usr/local/bin/muster")
         assert key not in job.log.replace(f"::add-mask::{key}", "") + serving.output()
     serving_files.interrupt()

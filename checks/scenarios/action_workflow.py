@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import re
-import threading
 import time
-from typing import Any
 
-from lib import Background, Machine, start_all, subtest, wait_for, write
-from lib_action import REPOSITORY, Job, load
-from lib_tailnet import POLICY, Tailnet
+from lib import Machine, start_all, subtest, wait_for
+from lib_tailnet import Tailnet
+from lib_workflow import Cluster, policy
 
 needs = ("command:wait", "command:builder", "command:join", "python:yaml")
 limit_seconds = 540
@@ -21,108 +17,6 @@ nodes = {
     "b1": RUNNER,
     "b2": RUNNER,
 }
-COUNTS = '{"ubuntu-24.04": 2}'
-FLAKE = """{ outputs = _: { packages.x86_64-linux.my-package = let
-  part = name: derivation { inherit name; system = "x86_64-linux"; builder = "/bin/sh"; salt = "%s";
-    args = [ "-c" "read h </labhost; echo $h >$out; sleep 3" ]; };
-  in derivation { name = "whole"; system = "x86_64-linux"; builder = "/bin/sh"; salt = "%s";
-    parts = map part [ "part-1" "part-2" "part-3" "part-4" ]; args = [ "-c" "read h </labhost; echo $h $parts >$out" ]; }; }; }"""
-
-
-def policy(control: Machine) -> None:
-    """That of action/README.md, in a tailnet whose tags belong to the user of the control server."""
-    text = (REPOSITORY / "action/README.md").read_text()
-    said = json.loads(re.findall(r"```json\n(.*?)```", text, re.S)[0])
-    said["tagOwners"] = {tag: ["ci@"] for tag in said["tagOwners"]}
-    said.pop("sshTests", None)
-    write(control, POLICY, json.dumps(said))
-    control.succeed("kill -HUP $(cat /run/headscale.lab)")
-
-
-class Cluster:
-    """One run of the workflow."""
-
-    def __init__(self, control: Machine, hub: Machine, builders: list[Machine], run: int, path: str = "action/examples/nix-build.yml") -> None:
-        self.workflow = load(path)["jobs"]
-        self.hub, self.run = hub, run
-        # What a caller of the reusable one says; the example says it itself.
-        self.inputs = {"counts": COUNTS, "run": "nix build -L --max-jobs 0 .#my-package", "after": "nix-store --check-validity $(readlink result)"}
-        self.url = hub.succeed("cat /etc/lab/tailnet-url").strip()
-        self.key = {role: control.succeed(f"headscale preauthkeys create --ephemeral --reusable --tags tag:nix-ci-{role}").strip() for role in ("builder", "coordinator")}
-        plan = Job(hub, {"env": {"BUILDER_COUNTS": COUNTS}, "inputs": self.inputs}, self.overrides(), self.env())
-        outputs: dict[str, Any] = {}
-        (step,) = self.workflow["config"]["steps"]
-        plan.step(step, plan.context, outputs)
-        (planned,) = outputs.values()
-        self.plan = planned["outputs"]
-        self.matrix = json.loads(self.plan["builder_matrix"])
-        assert [row["id"] for row in self.matrix] == ["ubuntu-24.04-1", "ubuntu-24.04-2"], self.matrix
-        self.builders = [Job(machine, self.context("builder", row), self.overrides(), self.env()) for machine, row in zip(builders, self.matrix)]
-        self.coordinator = Job(hub, self.context("coordinator"), self.overrides(), self.env())
-        self.serving: dict[str, Background] = {}
-
-    def env(self) -> dict[str, str]:
-        return {"GITHUB_RUN_ID": str(4700 + self.run)}
-
-    def overrides(self) -> dict[str, str]:
-        """The lab's own programs, and its tailnet in place of Tailscale's."""
-        return {"binary": "/usr/local/bin/muster", "login_server": self.url, "install_nix": "never", "cache": "none"}
-
-    def context(self, role: str, row: Any = None) -> dict[str, Any]:
-        return {"needs": {"config": {"outputs": self.plan}}, "matrix": {"builder": row}, "inputs": self.inputs, "secrets": dict.fromkeys(("TS_OAUTH_SECRET", "tailscale_authkey"), self.key[role])}
-
-    def start(self, absent: int = 0, **inputs: str) -> threading.Thread:
-        """The builders' jobs, without the last `absent`, and the first steps of the coordinator's beside them."""
-        self.coordinator.overrides = {**self.overrides(), **inputs}
-        coordinator = threading.Thread(target=self.begin)
-        self.failure: BaseException | None = None
-        coordinator.start()
-        for job in self.builders[: len(self.builders) - absent]:
-            serving = job.run(self.workflow["builder"]["steps"])
-            assert serving, "a builder serves"
-            self.serving[job.machine.name] = serving
-        return coordinator
-
-    def begin(self) -> None:
-        """The coordinator's steps up to the first that builds."""
-        steps = self.workflow["coordinator"]["steps"]
-        try:
-            write(self.hub, f"{self.coordinator.temp}/checkout/flake.nix", FLAKE % (self.run, self.run))
-            self.coordinator.run([step for step in steps if "uses" in step])
-        except BaseException as failure:
-            self.failure = failure
-
-    def joined(self, thread: threading.Thread) -> None:
-        thread.join(300)
-        if self.failure:
-            raise self.failure
-
-    def step(self, part: str) -> None:
-        """A later step of the coordinator's job, by its name."""
-        (step,) = [step for step in self.workflow["coordinator"]["steps"] if part in step.get("name", "")]
-        self.coordinator.run([step])
-
-    def begin_build(self) -> Background:
-        """The step that builds, in the background."""
-        (step,) = [step for step in self.workflow["coordinator"]["steps"] if "Execute" in step.get("name", "")]
-        return self.hub.spawn(self.coordinator.command(step["run"], {}))
-
-    def parts(self) -> set[str]:
-        """Where the parts of what was built were built."""
-        result = self.hub.succeed(f"readlink {self.coordinator.temp}/checkout/result").strip()
-        paths = self.hub.succeed(f"cut -d' ' -f2- {result}").split()
-        self.hub.succeed(f"nix-store --check-validity {result} {' '.join(paths)}")
-        return {self.hub.succeed(f"head -n 1 {path}").strip() for path in paths}
-
-    def finish(self) -> None:
-        for job in [self.coordinator, *self.builders]:
-            job.finish()
-
-    def no_secret(self) -> None:
-        said = self.coordinator.log + "".join(job.log for job in self.builders) + "".join(serving.output() for serving in self.serving.values())
-        shown = "\n".join(line for line in said.splitlines() if not line.startswith("::add-mask::"))
-        for key in self.key.values():
-            assert key not in shown
 
 
 def script(control: Machine, hub: Machine, b1: Machine, b2: Machine) -> None:

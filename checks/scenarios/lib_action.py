@@ -5,7 +5,7 @@ Every `run:` is carried out as it is written, also those of the action itself. W
 | uses | stand-in |
 |---|---|
 | the action, and its `plan` | their own steps, one by one, from the files of this repository |
-| `$/action/lifecycle` | its main does nothing; at the end of the job the command that its post.js runs |
+| `$/action/lifecycle` | its main does nothing; at the end of the job the command that its post.js runs (node runs it in checks/action) |
 | `actions/checkout` | a directory with a flake |
 | a cache | nothing |
 """
@@ -16,6 +16,7 @@ import json
 import re
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Any, Mapping
 
@@ -67,16 +68,18 @@ def filled(text: Any, context: Mapping[str, Any]) -> str:
 class Job:
     """One job of a workflow on one machine."""
 
-    def __init__(self, machine: Machine, context: Mapping[str, Any], overrides: Mapping[str, str], env: Mapping[str, str] = {}) -> None:
-        self.machine, self.overrides = machine, overrides
+    def __init__(self, machine: Machine, context: Mapping[str, Any], overrides: Mapping[str, str], env: Mapping[str, str] = {}, user: str = "root") -> None:
+        self.machine, self.overrides, self.user = machine, overrides, user
         self.context: dict[str, Any] = {"github": {"action_repository": "owner/muster"}, **context}
         self.temp = "/srv/runner"
-        self.env = {"PATH": PLAIN, "HOME": "/root", "RUNNER_TEMP": self.temp, "RUNNER_OS": "Linux", "RUNNER_ARCH": "X64", "GITHUB_RUN_ID": "4711", "GITHUB_RUN_ATTEMPT": "1", **env}
+        home = machine.succeed(f"getent passwd {user} | cut -d: -f6").strip()
+        self.env = {"PATH": PLAIN, "HOME": home, "RUNNER_TEMP": self.temp, "RUNNER_OS": "Linux", "RUNNER_ARCH": "X64", "GITHUB_RUN_ID": "4711", "GITHUB_RUN_ATTEMPT": "1", **env}
         self.log, self.post = "", [dict[str, str]() for _ in ()]
         machine.succeed(f"mkdir -p {self.temp}/checkout && touch {' '.join(f'{self.temp}/{name}' for name in FILES)}")
         for path in (REPOSITORY / "action").rglob("*"):
             if path.is_file():
                 machine.copy_from_host(str(path), f"{self.temp}/muster/{path.relative_to(REPOSITORY)}")
+        machine.succeed(f"chown -R {user}: {self.temp}")
 
     def run(self, steps: list[Mapping[str, Any]]) -> Background | None:
         """All steps in order; a builder's work goes on in the background, and is the last thing that its job does."""
@@ -132,9 +135,21 @@ class Job:
         """A step's command line. Its environment comes by a file: nothing of it is an argument."""
         variables = {**self.env, **{name: f"{self.temp}/{name}" for name in FILES}, **env}
         lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
-        write(self.machine, f"{self.temp}/step", f"{lines}cd {self.temp}/checkout\n{script}")
-        self.machine.succeed(f"chmod 600 {self.temp}/step")
-        return f"sh -e {self.temp}/step 2>&1"
+        write(self.machine, f"{self.temp}/step", f"{lines}echo $$ >{self.temp}/step.pid\ncd {self.temp}/checkout\n{script}")
+        self.machine.succeed(f"chmod 600 {self.temp}/step && chown {self.user} {self.temp}/step")
+        become = "" if self.user == "root" else f"runuser -u {self.user} -- "
+        return f"{become}sh -e {self.temp}/step 2>&1"
+
+    def cancel(self, running: Background) -> None:
+        """What GitHub's runner does to the step that runs: signals for its shell alone, SIGKILL the last (ProcessInvoker)."""
+        for sign, patience in (("INT", 7.5), ("TERM", 2.5), ("KILL", 5)):
+            self.machine.execute(f"kill -{sign} $(cat {self.temp}/step.pid)")
+            end = time.monotonic() + patience
+            while running.is_running() and time.monotonic() < end:
+                time.sleep(0.1)
+            if not running.is_running():
+                return
+        raise AssertionError(f"still there after it was killed: {running.output()}")
 
     def shell(self, script: str, env: Mapping[str, str], fails: bool = False) -> dict[str, str]:
         """One command; what it wrote into GitHub's files."""

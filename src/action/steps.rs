@@ -45,11 +45,16 @@ pub struct Facts {
     pub nix_conf: String,
     /// Whether a login finds muster on its PATH.
     pub muster_on_path: bool,
+    /// Whether it does by this job's link.
+    pub linked: bool,
     /// Whether a tailscaled answers already.
     pub tailscaled: bool,
     /// Whether there should be a Nix daemon: an init could run one, or it is there.
     pub nix_daemon: bool,
 }
+
+/// By which logins find muster.
+pub const LINK: &str = "/usr/local/bin/muster";
 
 /// Where tailscaled listens unless told otherwise.
 pub fn tailscaled_socket(macos: bool) -> &'static str {
@@ -155,7 +160,7 @@ pub fn serve(job: &Job, facts: &Facts) -> Result<Vec<Act>, BadInput> {
     if !facts.muster_on_path {
         // The coordinator's ssh session looks for it there.
         let link = Command::new(["ln", "-sf"]).and([format!("{}/bin/muster", facts.dir)]);
-        let link = link.and(["/usr/local/bin/muster".to_owned()]).as_root();
+        let link = link.and([LINK.to_owned()]).as_root();
         let lost =
             "the coordinator may not find muster here, and takes this machine for one without an agent";
         acts.push(Act::Run(link.or(Otherwise::Warn(lost.to_owned()))));
@@ -195,6 +200,9 @@ pub fn teardown(job: &Job, facts: &Facts) -> Vec<Act> {
     acts.push(Act::End { pid: format!("{}/coordinator.pid", facts.dir) });
     acts.push(Act::End { pid: format!("{}/tailscaled.pid", facts.dir) });
     acts.push(Act::Remove(format!("{}/tailscale", facts.dir)));
+    if facts.linked {
+        acts.push(Act::Remove(LINK.to_owned()));
+    }
     acts.push(Act::EndGroup);
     acts
 }

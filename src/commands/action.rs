@@ -1,7 +1,10 @@
 //! `muster action`: one step of the GitHub Action.
 
+use tokio_util::sync::CancellationToken;
+
+use super::coordinator::guarded;
 use super::{Failure, block_on};
-use crate::action::inputs::{self, BadInput};
+use crate::action::inputs::{self, BadInput, Job};
 use crate::action::plan::{Act, Level};
 use crate::action::{steps, workflow};
 use crate::cli::{ActionArgs, ActionStep};
@@ -26,12 +29,27 @@ pub(super) fn run(args: &ActionArgs, environment: &Environment) -> Result<(), Fa
     };
     let ended = match planned {
         Err(error) => Err(Failure::Usage(error.into())),
-        Ok(acts) => block_on(async {
-            let step = edge::action::Step::new(&job, &environment.exe);
-            step.carry_out(acts).await.map_err(|error| Failure::Failed(error.into()))
-        }),
+        Ok(acts) => block_on(carry_out(args.step, &job, environment, acts)),
     };
     ended.or_else(|failure| fail(args.step, failure))
+}
+
+/// GitHub cancels a job by SIGINT, and by SIGTERM some seconds later. The teardown is what follows from that, so the first
+/// signal does not end it.
+async fn carry_out(
+    step: ActionStep,
+    job: &Job,
+    environment: &Environment,
+    acts: Vec<Act>,
+) -> Result<(), Failure> {
+    let (caught, cancelled) = (CancellationToken::new(), CancellationToken::new());
+    let ends = if step == ActionStep::Teardown { cancelled } else { caught.clone() };
+    let work = async {
+        let step = edge::action::Step::new(job, &environment.exe, ends);
+        step.carry_out(acts).await.map_err(|error| Failure::Failed(error.into()))
+    };
+    let done = guarded(&caught, work).await?;
+    if caught.is_cancelled() && step != ActionStep::Teardown { Err(Failure::Interrupted) } else { done }
 }
 
 /// The cause stands out of the log. What is torn down never fails the job.

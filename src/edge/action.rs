@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::action::inputs::{Job, LogMode};
 use crate::action::plan::{Act, Command, Level, Otherwise};
@@ -75,21 +76,26 @@ fn hint(fix: &str) -> String {
 /// One step at work.
 pub struct Step<'a> {
     job: &'a Job,
+    cancelled: CancellationToken,
     mode: LogMode,
     runner: Runner<'a>,
 }
 
 impl<'a> Step<'a> {
-    /// With the job's environment; `own` is this program.
-    pub fn new(job: &'a Job, own: &'a Path) -> Self {
+    /// With the job's environment; `own` is this program. Once it is cancelled, what runs is ended and nothing else begins.
+    pub fn new(job: &'a Job, own: &'a Path, cancelled: CancellationToken) -> Self {
         let mode = LogMode::of(job);
-        Self { job, mode, runner: Runner::new(job, own, mode == LogMode::Quiet) }
+        let runner = Runner::new(job, own, mode == LogMode::Quiet, cancelled.clone());
+        Self { job, mode, runner, cancelled }
     }
 
     /// Does all of it, in order.
     pub async fn carry_out(&self, acts: Vec<Act>) -> Result<(), StepError> {
         for act in acts {
             self.act(act).await?;
+            if self.cancelled.is_cancelled() {
+                break;
+            }
         }
         Ok(())
     }

@@ -14,6 +14,16 @@ from .nodes import FORCED, Node
 BASE_CONF = Path(__file__).resolve().parent.parent / "nix.conf"
 
 # Whom the root file system doesn't have yet: name, uid, home. The builders' user has a home that does not exist.
+# As far as muster uses it. Others than root become root by su, where the scenario has taken root's password away; like
+# the real one it takes the environment away, but for what is to be kept.
+SUDO = r"""#!/bin/sh
+keep=
+while :; do case ${1-} in -n) ;; --preserve-env=*) keep=$(echo "${1#*=}" | tr , ' ') ;; *) break ;; esac; shift; done
+[ "$(id -u)" != 0 ] || exec "$@"
+for name in $keep; do eval "set -- \"\$name=\${$name}\" \"\$@\""; done
+set -- env -i HOME=/root LOGNAME=root USER=root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
+exec su root -s /bin/sh -c 'exec "$0" "$@"' -- "$@"
+"""
 ALICE = ("alice", 1001, "/home/alice")
 REMOTEBUILD = ("remotebuild", 1002, "/home/remotebuild")
 
@@ -63,7 +73,7 @@ def names(node: Node, everybody: Sequence[Node]) -> Iterator[File]:
     yield File("/etc/hostname", node.name + "\n")
     # For commands that people are told to type.
     yield File("/usr/local/bin/systemctl", '#!/bin/sh\nexec /run/lab/service "$@"\n', 0o755)
-    yield File("/usr/local/bin/sudo", '#!/bin/sh\nexec "$@"\n', 0o755)
+    yield File("/usr/local/bin/sudo", SUDO, 0o755)
     yield File("/etc/machine-id", hashlib.md5(node.name.encode()).hexdigest() + "\n")
 
 

@@ -237,5 +237,8 @@ fn teardown_is_bounded_and_never_fails() {
         commands(&teardown(&job("builder", &[]), &facts())),
         "# muster builder release\n# muster leave --timeout 10s\n"
     );
+    let link = Act::Remove("/usr/local/bin/muster".to_owned());
+    assert!(!teardown(&job("builder", &[]), &on_path()).contains(&link), "it is somebody else's");
+    assert!(teardown(&job("builder", &[]), &Facts { linked: true, ..on_path() }).contains(&link));
     assert!(!commands(&teardown(&coordinator(&[("summary", "false")]), &facts())).contains("report"));
 }

@@ -4,23 +4,23 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use crate::action::inputs::Job;
-use crate::action::steps::{Facts, tailscaled_socket};
+use crate::action::steps::{Facts, LINK, tailscaled_socket};
 use crate::edge::users;
 
 /// Looks at all of it.
 pub fn facts(job: &Job) -> Facts {
     let macos = job.get("RUNNER_OS").map_or(cfg!(target_os = "macos"), |os| os == "macOS");
     let temporary = job.get("RUNNER_TEMP").map_or("/tmp", String::as_str);
+    let dir = format!("{temporary}/muster-action");
     Facts {
-        dir: format!("{temporary}/muster-action"),
+        linked: std::fs::read_link(LINK).is_ok_and(|program| program == Path::new(&dir).join("bin/muster")),
+        dir,
         macos,
         user: users::name_of(users::own()),
         group: group(),
         free: free(),
         nix_conf: std::fs::read_to_string("/etc/nix/nix.conf").unwrap_or_default(),
-        muster_on_path: ["/usr/local/bin/muster", "/usr/bin/muster"]
-            .iter()
-            .any(|path| Path::new(path).exists()),
+        muster_on_path: [LINK, "/usr/bin/muster"].iter().any(|path| Path::new(path).exists()),
         nix_daemon: macos
             || Path::new("/run/systemd/system").exists()
             || Path::new("/nix/var/nix/daemon-socket/socket").exists(),

@@ -9,10 +9,13 @@ use std::pin::Pin;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command as Process};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::say;
 use crate::action::inputs::Job;
@@ -39,11 +42,13 @@ pub struct Runner<'a> {
     is_root: bool,
     /// Whether only what fails is heard.
     quiet: bool,
+    /// The job is cancelled: what runs is ended.
+    cancelled: CancellationToken,
 }
 
 impl<'a> Runner<'a> {
-    pub fn new(job: &'a Job, own: &'a Path, quiet: bool) -> Self {
-        Self { job, own, is_root: users::own() == 0, quiet }
+    pub fn new(job: &'a Job, own: &'a Path, quiet: bool, cancelled: CancellationToken) -> Self {
+        Self { job, own, is_root: users::own() == 0, quiet, cancelled }
     }
 
     /// sudo would find other programs than we do, so they get our PATH; secrets stay in the environment.
@@ -106,7 +111,7 @@ impl<'a> Runner<'a> {
                 }
             }
         };
-        let status = timeout(command.limit, ended).await;
+        let status = self.within(command.limit, ended).await;
         let ended = self.judge(status, &mut child, command).await;
         if ended.is_err() {
             kept.iter().flat_map(RefCell::take).for_each(|line| say(&line));
@@ -131,26 +136,54 @@ impl<'a> Runner<'a> {
             }
             child.wait().await
         };
-        let status = timeout(command.limit, ended).await;
+        let status = self.within(command.limit, ended).await;
         let ended = self.judge(status, &mut child, command).await;
         (ended, String::from_utf8_lossy(&said).into_owned())
     }
 
     async fn judge(
         &self,
-        status: Result<io::Result<std::process::ExitStatus>, tokio::time::error::Elapsed>,
+        status: Option<Result<io::Result<std::process::ExitStatus>, Elapsed>>,
         child: &mut Child,
         command: &Command,
     ) -> Ended {
         match status {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(status
+            Some(Ok(Ok(status))) if status.success() => Ok(()),
+            Some(Ok(Ok(status))) => Err(status
                 .code()
                 .map_or_else(|| "was killed".to_owned(), |code| format!("failed with exit code {code}"))),
-            Ok(Err(why)) => Err(format!("cannot be waited for: {why}")),
-            Err(_) => {
-                end_child(child).await;
+            Some(Ok(Err(why))) => Err(format!("cannot be waited for: {why}")),
+            Some(Err(_)) => {
+                self.end_child(child, command).await;
                 Err(format!("did not end within {} s", command.limit.as_secs()))
+            }
+            None => {
+                self.end_child(child, command).await;
+                Err("was ended: the job is cancelled".to_owned())
+            }
+        }
+    }
+
+    /// None where the job is cancelled meanwhile.
+    async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<Result<T, Elapsed>> {
+        self.cancelled.run_until_cancelled(timeout(limit, work)).await
+    }
+
+    /// First it is asked. One that cannot be ended is left behind, since nobody may wait for it for ever.
+    async fn end_child(&self, child: &mut Child, command: &Command) {
+        for (word, signal) in [("-TERM", Signal::TERM), ("-KILL", Signal::KILL)] {
+            let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) else {
+                return;
+            };
+            if kill_process(pid, signal) == Err(Errno::PERM) && command.root {
+                // sudo belongs to root, who alone may end it; it hands the first one on.
+                let mut sudo = Process::new("sudo");
+                sudo.args(["-n", "kill", word, &pid.as_raw_nonzero().to_string()]).kill_on_drop(true);
+                sudo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+                let _ = timeout(LAST_WORDS, sudo.status()).await;
+            }
+            if timeout(LAST_WORDS, child.wait()).await.is_ok() {
+                return;
             }
         }
     }
@@ -199,16 +232,6 @@ async fn feed(child: &mut Child, command: &Command) {
     if let (Some(mut stdin), Some(secret)) = (child.stdin.take(), &command.stdin) {
         // Who does not read it says why.
         let _ = stdin.write_all(secret.reveal().as_bytes()).await;
-    }
-}
-
-async fn end_child(child: &mut Child) {
-    if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
-        let _ = kill_process(pid, Signal::TERM);
-    }
-    if timeout(LAST_WORDS, child.wait()).await.is_err() {
-        let _ = child.start_kill();
-        let _ = child.wait().await;
     }
 }
 
