@@ -35,7 +35,7 @@ demo: setup ## show a small cluster at work
 bench: roots ## measure against plain Nix
 	cargo build --release --locked
 	checks/bench
-	cargo test --release --locked --quiet --test policy_speed --test tailnet_speed -- --ignored --nocapture
+	cargo test --release --locked --quiet --test policy_speed --test simulate_speed --test tailnet_speed -- --ignored --nocapture
 
 fmt: ## format the code
 	cargo fmt

@@ -78,14 +78,14 @@ fn shape(args: &SimulateArgs) -> Shape {
 
 fn compare(args: &SimulateArgs, plan: &Plan) -> Result<Comparison, simulate::Stuck> {
     let window = args.window.map(|window| window as usize);
-    let quiet = Ways { seed: args.seed, recall: args.recall, window, absences: Vec::new() };
+    let quiet = Ways { seed: args.seed, recall: args.recall.then_some(0.0), window, absences: Vec::new() };
     let undisturbed = simulate::run(plan, &quiet)?;
     let absences = absences(args, plan, undisturbed.makespan);
+    let lower_bound = simulate::lower_bound(plan);
+    let best_of_random = simulate::best_of_random(plan, args.lists.max(1) as usize, args.seed, &absences);
+    let stock = simulate::stock(plan, &absences);
     let outcome =
         if absences.is_empty() { undisturbed } else { simulate::run(plan, &Ways { absences, ..quiet })? };
-    let lower_bound = simulate::lower_bound(plan);
-    let best_of_random = simulate::best_of_random(plan, args.lists.max(1) as usize, args.seed);
-    let stock = simulate::stock(plan);
     let ratio = |to: f64| if to > 0.0 { outcome.makespan / to } else { 1.0 };
     Ok(Comparison {
         schema: 1,

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastrand::Rng;
+
 use super::plan::Plan;
+use super::world::World;
 use crate::domain::{
     AttemptId, AttemptOutcome, BuildId, BuildResult, BuildStatus, BuilderName, BuilderSpec, Capabilities,
     Client, GraphNode, Measurement, Observation, RequestId, Slots, Stage, StoreHash, StorePath, Time, Trust,
@@ -32,8 +35,8 @@ pub struct Absence {
 pub struct Ways {
     /// Of the policy's own random numbers.
     pub seed: u64,
-    /// Whether earlier runs taught how long each build takes.
-    pub recall: bool,
+    /// Earlier runs taught how long each build takes, up to a factor of e to this power; 0 = exactly.
+    pub recall: Option<f64>,
     /// Builds that Nix asks for at once; none = all that are ready.
     pub window: Option<usize>,
     /// Who is away, and when.
@@ -49,6 +52,8 @@ pub struct Outcome {
     pub attempts: usize,
     /// Of these, those that a builder's absence ended.
     pub lost: usize,
+    /// Of these, those that inputs or outputs travelled for.
+    pub lost_on_the_way: usize,
     /// Seconds that the longest of these would have taken.
     pub longest_lost: f64,
 }
@@ -77,6 +82,7 @@ enum Next {
 struct Running {
     build: usize,
     builder: usize,
+    stage: Stage,
     takes: f64,
 }
 
@@ -91,8 +97,7 @@ struct Cluster<'a> {
     names: BTreeMap<BuilderName, usize>,
     /// By builder, how many absences it is in.
     away: Vec<u32>,
-    /// By builder, the paths there.
-    there: Vec<BTreeSet<StoreHash>>,
+    world: World<'a>,
     closures: Vec<Arc<[Input]>>,
     running: BTreeMap<AttemptId, Running>,
     prefetches: BTreeMap<(BuildId, usize), usize>,
@@ -133,7 +138,7 @@ impl<'a> Cluster<'a> {
             sequence: 0,
             names: plan.builders.iter().enumerate().map(|(index, b)| (b.name.clone(), index)).collect(),
             away: vec![0; builders],
-            there: vec![BTreeSet::new(); builders],
+            world: World::new(plan),
             closures: (0..plan.builds.len()).map(|build| closure(plan, build)).collect(),
             running: BTreeMap::new(),
             prefetches: BTreeMap::new(),
@@ -151,8 +156,8 @@ impl<'a> Cluster<'a> {
 
     /// The fleet is known and measured, and so is the graph, before the first build is asked for.
     fn begin(&mut self) {
-        if self.ways.recall {
-            self.tell(Event::Recalled(self.observations()));
+        if let Some(spread) = self.ways.recall {
+            self.tell(Event::Recalled(self.observations(spread)));
         }
         for builder in 0..self.plan.builders.len() {
             let name = self.plan.builders[builder].name.clone();
@@ -215,35 +220,52 @@ impl<'a> Cluster<'a> {
     }
 
     fn reach(&mut self, attempt: AttemptId, stage: Stage) {
-        let Some(&Running { build, builder, .. }) = self.running.get(&attempt) else { return };
-        if stage == Stage::Building {
-            self.arrive(build, builder);
+        let now = self.seconds();
+        let Some(running) = self.running.get_mut(&attempt) else { return };
+        let Running { build, builder, .. } = *running;
+        running.stage = stage;
+        match stage {
+            Stage::Building => {
+                let lasts = self.world.lasts(build, builder);
+                self.world.begin(builder);
+                self.after(lasts, Next::Reach { attempt, stage: Stage::Fetching });
+                self.arrive(build, builder);
+            }
+            Stage::Fetching => {
+                self.world.end(builder);
+                let here = self.world.fetch(build, builder, now);
+                self.after(here - now, Next::Done(attempt));
+                let out = output(self.plan, build);
+                self.tell(Event::Present(self.plan.builders[builder].name.clone(), vec![out]));
+            }
+            Stage::Preparing | Stage::Uploading => {}
         }
         self.tell(Event::Reached(attempt, stage));
-        if stage == Stage::Fetching {
-            let out = output(self.plan, build);
-            self.there[builder].insert(out);
-            self.tell(Event::Present(self.plan.builders[builder].name.clone(), vec![out]));
-        }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.now.since_start().as_secs_f64()
     }
 
     /// A build's inputs are there.
     fn arrive(&mut self, build: usize, builder: usize) {
         let paths: Vec<_> = self.closures[build].iter().map(|input| input.path).collect();
-        self.there[builder].extend(paths.iter().copied());
         self.tell(Event::Present(self.plan.builders[builder].name.clone(), paths));
     }
 
     /// Every channel to it breaks.
     fn lose(&mut self, builder: usize) {
         self.prefetches.retain(|(_, to), _| *to != builder);
+        self.world.lose(builder, self.seconds());
         let on = self.running.iter().filter(|(_, running)| running.builder == builder);
         for attempt in on.map(|(id, _)| *id).collect::<Vec<_>>() {
             let Some(running) = self.running.remove(&attempt) else { continue };
+            let stage = running.stage;
             self.outcome.lost += 1;
+            self.outcome.lost_on_the_way += usize::from(stage != Stage::Building);
             self.outcome.longest_lost = self.outcome.longest_lost.max(running.takes);
             let reason = "connection reset".to_owned();
-            self.tell(Event::Ended(attempt, AttemptOutcome::Lost { stage: Stage::Building, reason }));
+            self.tell(Event::Ended(attempt, AttemptOutcome::Lost { stage, reason }));
         }
     }
 
@@ -277,7 +299,11 @@ impl<'a> Cluster<'a> {
             }
             Effect::Start { attempt, builder, requests, .. } => self.start(attempt, &builder, &requests),
             Effect::Cancel(attempt) => {
-                self.running.remove(&attempt);
+                if let Some(running) = self.running.remove(&attempt)
+                    && running.stage == Stage::Building
+                {
+                    self.world.end(running.builder);
+                }
                 self.after(
                     ANSWERS_AFTER,
                     Next::Tell(Box::new(Event::Ended(attempt, AttemptOutcome::Cancelled))),
@@ -286,8 +312,9 @@ impl<'a> Cluster<'a> {
             Effect::Answer(request, answer) => self.answer(request, answer),
             Effect::Prefetch { build, builder } => self.prefetch(build, &builder),
             Effect::EndPrefetch { build, builder } => {
-                let builder = self.names.get(&builder).copied();
-                self.prefetches.retain(|(of, to), _| *of != build || Some(*to) != builder);
+                if let Some(builder) = self.names.get(&builder).copied() {
+                    self.end_prefetch(build, builder);
+                }
             }
             Effect::Join(..)
             | Effect::Say(..)
@@ -325,14 +352,12 @@ impl<'a> Cluster<'a> {
             self.after(ANSWERS_AFTER, Next::Tell(Box::new(Event::Ended(attempt, lost))));
             return;
         }
-        let sent = self.plan.upload(builder, self.missing(build, builder));
-        let built = sent + self.plan.work(build, builder);
-        let takes = built + self.plan.fetch(build, builder);
-        self.running.insert(attempt, Running { build, builder, takes });
+        let now = self.seconds();
+        let sent = self.world.send(build, builder, now) - now;
+        let takes = sent + self.plan.work(build, builder) + self.plan.fetch(build, builder);
+        self.running.insert(attempt, Running { build, builder, stage: Stage::Preparing, takes });
         self.after(0.0, Next::Reach { attempt, stage: Stage::Uploading });
         self.after(sent, Next::Reach { attempt, stage: Stage::Building });
-        self.after(built, Next::Reach { attempt, stage: Stage::Fetching });
-        self.after(takes, Next::Done(attempt));
     }
 
     fn prefetch(&mut self, build: BuildId, name: &BuilderName) {
@@ -340,14 +365,20 @@ impl<'a> Cluster<'a> {
         let (Some(&builder), Some(what)) = (self.names.get(name), request) else { return };
         if self.away[builder] == 0 {
             self.prefetches.insert((build, builder), what);
-            let takes = self.plan.upload(builder, self.missing(what, builder));
+            let now = self.seconds();
+            let takes = self.world.send(what, builder, now) - now;
             self.after(takes, Next::Arrive { build, builder });
         }
     }
 
-    fn missing(&self, build: usize, builder: usize) -> u64 {
-        let missing = self.closures[build].iter().filter(|input| !self.there[builder].contains(&input.path));
-        missing.map(|input| input.bytes).sum()
+    /// It stops where nothing else waits for the link.
+    fn end_prefetch(&mut self, build: BuildId, builder: usize) {
+        let sends = |running: &Running| {
+            running.builder == builder && matches!(running.stage, Stage::Preparing | Stage::Uploading)
+        };
+        if self.prefetches.remove(&(build, builder)).is_some() && !self.running.values().any(sends) {
+            self.world.stop_sending(builder, self.seconds());
+        }
     }
 
     fn answer(&mut self, request: RequestId, answer: Answer) {
@@ -425,7 +456,8 @@ impl<'a> Cluster<'a> {
         self.plan.builds.iter().map(node).collect()
     }
 
-    fn observations(&self) -> Vec<Observation> {
+    fn observations(&self, spread: f64) -> Vec<Observation> {
+        let mut rng = Rng::with_seed(self.ways.seed ^ 0x0b5e);
         let observation = |build: usize| Observation {
             pname: self.plan.builds[build].pname.clone(),
             system: self.plan.builds[build].system.clone(),
@@ -433,7 +465,9 @@ impl<'a> Cluster<'a> {
             speed: 1.0,
             closure_bytes: self.closures[build].iter().map(|input| input.bytes).sum(),
             cores: None,
-            took: Duration::from_secs_f64(self.plan.builds[build].seconds),
+            took: Duration::from_secs_f64(
+                self.plan.builds[build].seconds * (spread * (2.0 * rng.f64() - 1.0)).exp(),
+            ),
             substituted: false,
             at: 0,
         };
