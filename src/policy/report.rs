@@ -44,6 +44,9 @@ pub struct BuilderReport {
     pub slots: u32,
     /// How packets get there, where a tailnet says it: `direct`, or `relayed by NAME`.
     pub path: Option<String>,
+    /// Megabytes per second that reach it, as real transfers showed.
+    #[serde(default)]
+    pub link_mb_s: Option<f64>,
     /// When a source first knew it.
     pub found_ms: u64,
     /// When it first took builds; none where it never did.
@@ -148,6 +151,9 @@ impl State {
             cores: tally.cores,
             slots: tally.slots,
             path: None,
+            link_mb_s: builder
+                .and_then(|builder| builder.machine.link)
+                .map(|rate| (rate / 1e4).round() / 100.0),
             found_ms: millis(tally.found.since_start()),
             ready_ms: tally.ready.map(|at| millis(at.since_start())),
             gone_ms: tally.gone.map(|at| millis(at.since_start())),

@@ -28,6 +28,7 @@ pub fn table(report: &Report, width: Option<u16>) -> String {
     if !report.builders.is_empty() {
         parts.push(builders(&report.builders, width));
     }
+    parts.extend(Some(relayed(report).join("\n")).filter(|lines| !lines.is_empty()));
     let troubles: Vec<_> = troubles(report).collect();
     if !troubles.is_empty() {
         let mut table = plain_table(&["AFTER", "BUILDER", "BUILD", "WHAT WENT WRONG"], width);
@@ -99,7 +100,7 @@ fn cells(row: &BuilderReport) -> [String; 10] {
         row.name.to_string(),
         if systems.is_empty() { dash() } else { systems.join(", ") },
         row.cores.map_or_else(dash, |cores| cores.to_string()),
-        row.path.as_deref().map_or_else(dash, tame),
+        way(row).unwrap_or_else(dash),
         row.ready_ms.map_or_else(|| "never".to_owned(), after),
         row.built.to_string(),
         format!("{}, {}", row.failed, row.lost),
@@ -107,6 +108,23 @@ fn cells(row: &BuilderReport) -> [String; 10] {
         format!("{}, {}", bytes(row.sent_bytes), bytes(row.received_bytes)),
         state(row),
     ]
+}
+
+/// How packets get there, and how many, as far as it is known.
+fn way(row: &BuilderReport) -> Option<String> {
+    let rate = row.link_mb_s.map(|rate| format!("{rate:.1} MB/s"));
+    let parts: Vec<_> = row.path.as_deref().map(tame).into_iter().chain(rate).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// Those whose copies were slow, since they went through a relay.
+fn relayed(report: &Report) -> Vec<String> {
+    let by_relay = |row: &&BuilderReport| row.path.as_ref().is_some_and(|path| path.starts_with("relayed"));
+    let rows = report.builders.iter().filter(by_relay);
+    rows.filter_map(|row| {
+        Some(format!("{} was {}: a direct path takes UDP between the machines", row.name, way(row)?))
+    })
+    .collect()
 }
 
 /// Its systems, without the levels of an architecture that Nix counts as systems of their own.

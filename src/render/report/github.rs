@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::gantt::{Diagram, diagrams};
-use super::{HEADER, TROUBLES, after, cells, headline, label, said, troubles};
+use super::{HEADER, TROUBLES, after, cells, headline, label, relayed, said, troubles};
 use crate::policy::Report;
 
 /// GitHub takes 1 MiB for one step; others may have written there, too.
@@ -13,6 +13,9 @@ const LONGEST: usize = 900_000;
 pub fn markdown(report: &Report) -> String {
     let mut text = format!("### muster: {}\n\n", headline(report));
     text += &table(report);
+    for slow in relayed(report) {
+        let _ = writeln!(text, "> **Slow:** {}\n", escaped(&slow));
+    }
     let (mut shown, mut without) = (0, 0);
     for diagram in diagrams(report) {
         let block = block(&diagram);

@@ -13,6 +13,7 @@ fn builder(name: &str) -> BuilderReport {
         cores: Some(4),
         slots: 2,
         path: Some("direct".to_owned()),
+        link_mb_s: Some(94.61),
         found_ms: 900,
         ready_ms: Some(2_500),
         gone_ms: None,
@@ -49,6 +50,7 @@ fn eventful() -> Report {
         gone_ms: Some(95_000),
         lost: 1,
         path: Some("relayed by fra".to_owned()),
+        link_mb_s: Some(3.27),
         ..builder("b2")
     };
     let never = BuilderReport {
@@ -56,6 +58,7 @@ fn eventful() -> Report {
         systems: BTreeSet::new(),
         cores: None,
         path: None,
+        link_mb_s: None,
         ready_ms: None,
         built: 0,
         failed: 0,
