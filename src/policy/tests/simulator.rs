@@ -4,7 +4,10 @@ use fastrand::Rng;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::BuildId;
+use crate::domain::{BuildId, Demand, Grant, GraphNode, Load, Measurement};
+
+/// From then on every machine is idle and every slot granted, in seconds.
+const CALM: u64 = 450;
 
 /// What will happen, in the order of its time.
 type Agenda = BTreeMap<(Time, u64), Event>;
@@ -17,11 +20,17 @@ struct Machine {
     dead_until: Time,
     /// Answers nothing until then; its attempts stand still.
     mute_until: Time,
+    /// What its agent said last.
+    grant: Grant,
+    pressure: f64,
+    /// Builds that may use kvm at once.
+    most_kvm: Option<u32>,
 }
 
 /// An attempt as it really is.
 struct Run {
     builder: BuilderName,
+    kvm: bool,
     fetching: bool,
     cancelled: bool,
 }
@@ -37,6 +46,8 @@ struct Simulation {
     runs: BTreeMap<AttemptId, Run>,
     ever: BTreeSet<AttemptId>,
     forgotten: BTreeSet<BuildId>,
+    /// Whose inputs travel where.
+    ahead: BTreeMap<BuilderName, BuildId>,
     asks: BTreeMap<RequestId, Ask>,
     open: BTreeSet<RequestId>,
     answered: BTreeSet<RequestId>,
@@ -57,6 +68,7 @@ impl Simulation {
             runs: BTreeMap::new(),
             ever: BTreeSet::new(),
             forgotten: BTreeSet::new(),
+            ahead: BTreeMap::new(),
             asks: BTreeMap::new(),
             open: BTreeSet::new(),
             answered: BTreeSet::new(),
@@ -66,6 +78,13 @@ impl Simulation {
         (0..builders).for_each(|number| simulation.plan_builder(number));
         (0..builds).for_each(|number| simulation.plan_request(number, builds));
         simulation.plan_nonsense();
+        (0..builds / 4).for_each(|_| simulation.plan_graph(builds));
+        (0..builders * 4).for_each(|_| simulation.plan_news(builders));
+        for builder in simulation.machines.keys().cloned().collect::<Vec<_>>() {
+            let calm = Time::after_start(Duration::from_secs(CALM));
+            simulation.put_off(calm, Event::Claimed(builder.clone(), Grant::default()));
+            simulation.put_off(calm, Event::Loaded(builder, Load::default()));
+        }
         simulation
     }
 
@@ -84,13 +103,64 @@ impl Simulation {
             caps.features.extend(features(&["kvm"]));
         }
         caps.speed_factor = 0.5 + self.rng.f64();
-        let machine = Machine { caps, known: false, dead_until: Time::ZERO, mute_until: Time::ZERO };
+        let mut spec = spec(&builder);
+        let most_kvm = self.rng.bool().then(|| self.rng.u32(1..=2));
+        spec.consumables.extend(
+            most_kvm
+                .into_iter()
+                .flat_map(|most| features(&["kvm"]).into_iter().map(move |feature| (feature, most))),
+        );
+        let machine = Machine {
+            caps,
+            known: false,
+            dead_until: Time::ZERO,
+            mute_until: Time::ZERO,
+            grant: Grant::default(),
+            pressure: 0.0,
+            most_kvm,
+        };
         self.machines.insert(name(&builder), machine);
-        self.after(if number == 0 { 1.0 } else { 60.0 }, Event::Found(spec(&builder)));
+        self.after(if number == 0 { 1.0 } else { 60.0 }, Event::Found(spec.clone()));
         if number > 0 && self.rng.u8(..4) == 0 {
             self.after(200.0, Event::Vanished(name(&builder)));
-            self.after(400.0, Event::Found(spec(&builder)));
+            self.after(400.0, Event::Found(spec));
         }
+    }
+
+    /// What machines and their agents say, be it true or absurd.
+    fn plan_news(&mut self, builders: u64) {
+        let builder = name(&format!("b{}", self.rng.u64(..builders + 1)));
+        let score = *self.rng.choice(&[0.05, 0.7, 1.0, 4.0, 0.0, f64::NAN, 1e12]).expect("some");
+        let took =
+            Duration::from_secs_f64(self.rng.f64() * *self.rng.choice(&[1e-9, 1.0, 1e6]).expect("some"));
+        let bytes = *self.rng.choice(&[0, 5_000_000, 1_000_000_000, u64::MAX]).expect("some");
+        let system = system(self.rng.choice(&[X86, ARM]).expect("some"));
+        let event = match self.rng.u8(..6) {
+            0 => Event::Measured(builder, Measurement::Cpu { system, score }),
+            1 => Event::Measured(builder, Measurement::Link { sent: self.rng.bool(), bytes, took }),
+            2 => Event::Measured(builder, Measurement::RoundTrip(took)),
+            3 => {
+                let memory = *self.rng.choice(&[0.0, 9.9, 10.0, 80.0, f64::NAN]).expect("some");
+                Event::Loaded(builder, Load { memory: Some(memory), ..Load::default() })
+            }
+            _ => {
+                let closed = (self.rng.u8(..4) == 0).then(|| "its owner".to_owned());
+                Event::Claimed(builder, Grant { slots: Some(self.rng.u32(..4)), closed })
+            }
+        };
+        self.after(400.0, event);
+    }
+
+    /// Pieces of a graph, cycles included.
+    fn plan_graph(&mut self, builds: u64) {
+        let node = |rng: &mut Rng| GraphNode {
+            drv: hash(rng.u64(..=builds)),
+            pname: "thing".to_owned(),
+            system: system(X86),
+            needs: (0..rng.u8(..4)).map(|_| hash(rng.u64(..=builds))).collect(),
+        };
+        let nodes = (0..self.rng.u8(..6)).map(|_| node(&mut self.rng)).collect();
+        self.after(120.0, Event::Graph(nodes));
     }
 
     fn plan_request(&mut self, number: u64, builds: u64) {
@@ -162,8 +232,24 @@ impl Simulation {
         match &event {
             Event::Requested(request, _) => drop(self.open.insert(*request)),
             Event::Withdrawn(request) => drop(self.open.remove(request)),
-            Event::Found(spec) => self.set_known(&spec.name, true),
-            Event::Vanished(builder) => self.set_known(builder, false),
+            Event::Found(spec) => {
+                let rows = self.state.snapshot(self.now).builders;
+                let machine = self.machines.get_mut(&spec.name).expect("a machine");
+                machine.known = true;
+                if !rows.iter().any(|row| row.name == spec.name) {
+                    // What was known of it was forgotten with it.
+                    (machine.grant, machine.pressure) = (Grant::default(), 0.0);
+                }
+            }
+            Event::Vanished(builder) => {
+                self.machines.get_mut(builder).expect("a machine").known = false;
+            }
+            // Nobody hears agents of machines that no source knows.
+            Event::Loaded(builder, _) | Event::Claimed(builder, _)
+                if self.machines.get(builder).is_some_and(|machine| !machine.known) =>
+            {
+                return;
+            }
             Event::Reached(attempt, stage) => {
                 let mute = self.mute_until(*attempt);
                 let Some(run) = self.runs.get_mut(attempt) else { return self.step(event) };
@@ -181,13 +267,22 @@ impl Simulation {
                 }
                 self.runs.remove(attempt);
             }
+            Event::Loaded(builder, load) => match self.machines.get_mut(builder) {
+                Some(machine) if machine.mute_until.max(machine.dead_until) > self.now => {
+                    let until = machine.mute_until.max(machine.dead_until);
+                    return self.put_off(until, event);
+                }
+                Some(machine) => machine.pressure = load.memory.unwrap_or(0.0),
+                None => {}
+            },
+            Event::Claimed(builder, grant) => {
+                if let Some(machine) = self.machines.get_mut(builder) {
+                    machine.grant = grant.clone();
+                }
+            }
             _ => {}
         }
         self.step(event);
-    }
-
-    fn set_known(&mut self, builder: &BuilderName, known: bool) {
-        self.machines.get_mut(builder).expect("a machine").known = known;
     }
 
     fn mute_until(&self, attempt: AttemptId) -> Time {
@@ -206,6 +301,7 @@ impl Simulation {
             self.carry_out(effect);
         }
         self.check_slots();
+        assert!(self.ahead.values().all(|build| !self.forgotten.contains(build)), "its inputs travel still");
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -235,7 +331,13 @@ impl Simulation {
                 assert!(self.runs.keys().all(|attempt| attempt.build != build));
             }
             Effect::FleetChanged | Effect::Measure(_) | Effect::Learned(_) => {}
-            Effect::Prefetch { .. } | Effect::EndPrefetch { .. } => {}
+            Effect::Prefetch { build, builder } => {
+                assert!(self.machines[&builder].known, "inputs travel to {builder}, which is gone");
+                assert_eq!(self.ahead.insert(builder, build), None, "one at a time");
+            }
+            Effect::EndPrefetch { build, builder } => {
+                assert_eq!(self.ahead.remove(&builder), Some(build), "it has begun");
+            }
             Effect::Drained => panic!("nobody drains"),
         }
     }
@@ -278,7 +380,12 @@ impl Simulation {
         let rows = self.state.snapshot(self.now).builders;
         let row = rows.iter().find(|row| row.name == builder).expect("a known builder");
         assert_eq!(row.health, HealthWord::Healthy);
-        self.runs.insert(attempt, Run { builder: builder.clone(), fetching: false, cancelled: false });
+        self.check_admission(machine, &builder, ask);
+        if self.ahead.get(&builder) == Some(&attempt.build) {
+            self.ahead.remove(&builder);
+        }
+        let kvm = !ask.features.is_empty();
+        self.runs.insert(attempt, Run { builder: builder.clone(), kvm, fetching: false, cancelled: false });
         let outcome = self.outcome(&builder);
         for event in [
             Event::Reached(attempt, Stage::Uploading),
@@ -325,6 +432,21 @@ impl Simulation {
         }
     }
 
+    /// What its agent and its memory allow, before one more begins.
+    fn check_admission(&self, machine: &Machine, builder: &BuilderName, ask: &Ask) {
+        let there = || self.runs.values().filter(|run| run.builder == *builder && !run.fetching);
+        let granted = machine.grant.slots.unwrap_or(u32::MAX) as usize;
+        assert!(there().count() < granted, "{builder} grants {granted}");
+        assert_eq!(machine.grant.closed, None, "{builder} is closed");
+        // A machine that does nothing can always begin something.
+        let short = machine.pressure >= 10.0 && there().count() > 0;
+        assert!(!short, "{builder} is short of memory");
+        if let (Some(most), false) = (machine.most_kvm, ask.features.is_empty()) {
+            let uses = there().filter(|run| run.kvm).count();
+            assert!(uses < most as usize, "{builder} has kvm for {most}");
+        }
+    }
+
     fn check_slots(&self) {
         let mut busy = BTreeMap::<_, u32>::new();
         for run in self.runs.values().filter(|run| !run.fetching) {
@@ -348,6 +470,11 @@ proptest! {
         simulation.run(6);
         prop_assert_eq!(&simulation.open, &BTreeSet::new(), "unanswered after six hours");
         prop_assert!(simulation.runs.is_empty());
+        prop_assert!(simulation.ahead.is_empty(), "inputs travel for nobody");
+        for builder in simulation.machines.keys() {
+            let Demand { running, wanted, .. } = simulation.state.demand(builder);
+            prop_assert_eq!((running, wanted), (0, 0), "nothing is claimed for nobody");
+        }
         prop_assert_eq!(simulation.state.size(), before);
         prop_assert_eq!(simulation.forgotten.len(), simulation.ever.iter().map(|a| a.build).chain(simulation.forgotten.clone()).collect::<BTreeSet<_>>().len());
     }
