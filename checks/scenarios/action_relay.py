@@ -6,7 +6,7 @@ import re
 
 from lib import Machine, start_all, subtest, write
 from lib_tailnet import Tailnet
-from lib_workflow import Cluster, policy
+from lib_workflow import Cluster, policy, recommended
 
 needs = ("command:wait", "command:builder", "command:join", "python:yaml")
 limit_seconds = 200
@@ -28,7 +28,7 @@ FLAKE = """{ outputs = { self }: { packages.x86_64-linux.my-package = let
 def script(control: Machine, hub: Machine, b1: Machine, b2: Machine) -> None:
     start_all()
     Tailnet(control)
-    policy(control)
+    policy(control, recommended())
     # A network that passes no UDP: what one of them sends to the coordinator goes through the control server's relay.
     b1.succeed("ip rule add pref 10 ipproto 17 prohibit", "ip -6 rule add pref 10 ipproto 17 prohibit")
 

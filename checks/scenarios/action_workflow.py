@@ -6,7 +6,7 @@ import time
 
 from lib import Machine, start_all, subtest, wait_for
 from lib_tailnet import Tailnet
-from lib_workflow import Cluster, policy
+from lib_workflow import Cluster, policy, recommended
 
 needs = ("command:wait", "command:builder", "command:join", "python:yaml")
 limit_seconds = 540
@@ -22,7 +22,7 @@ nodes = {
 def script(control: Machine, hub: Machine, b1: Machine, b2: Machine) -> None:
     start_all()
     Tailnet(control)
-    policy(control)
+    policy(control, recommended())
     builders = [b1, b2]
 
     with subtest("a builder that cannot build says what is broken, and never joins"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping
 
 from lib import Background, Machine, write
 from lib_action import REPOSITORY, Job, load
@@ -20,27 +20,58 @@ FLAKE = """{ outputs = _: { packages.x86_64-linux.my-package = let
     parts = map part [ "part-1" "part-2" "part-3" "part-4" ]; args = [ "-c" "read h </labhost; echo $h $parts >$out" ]; }; }; }"""
 
 
-def policy(control: Machine, users: Sequence[str] = ("root",)) -> None:
-    """That of action/README.md, in a tailnet whose tags belong to the user of the control server."""
-    text = (REPOSITORY / "action/README.md").read_text()
-    said = json.loads(re.findall(r"```json\n(.*?)```", text, re.S)[0])
-    said["tagOwners"] = {tag: ["ci@"] for tag in said["tagOwners"]}
+# The policy of setup-distributed-nix-builds, as its README has it.
+SEED = """{
+  "grants": [
+    {
+      "src": ["tag:nix-ci-builder", "tag:nix-ci-coordinator"],
+      "dst": ["tag:nix-ci-builder", "tag:nix-ci-coordinator"],
+      "ip": ["*"]
+    }
+  ],
+  "ssh": [
+    {
+      "src": ["tag:nix-ci-coordinator"],
+      "dst": ["tag:nix-ci-builder"],
+      "users": ["autogroup:nonroot", "root"],
+      "action": "accept"
+    }
+  ],
+  "tagOwners": {
+    "tag:nix-ci-coordinator": ["autogroup:admin", "tag:nix-ci-coordinator"],
+    "tag:nix-ci-builder": ["autogroup:admin", "tag:nix-ci-builder"]
+  }
+}"""
+
+
+def recommended() -> str:
+    """The policy of action/README.md."""
+    return str(re.findall(r"```json\n(.*?)```", (REPOSITORY / "action/README.md").read_text(), re.S)[0])
+
+
+def policy(control: Machine, text: str) -> None:
+    """As far as the control server of the lab understands it: it has no admins and no tests."""
+    said = json.loads(text)
+    said["tagOwners"] = {tag: ["ci@", *(owner for owner in owners if owner != "autogroup:admin")] for tag, owners in said["tagOwners"].items()}
     said.pop("sshTests", None)
-    said["ssh"][0]["users"] = list(users)
     write(control, POLICY, json.dumps(said))
-    control.succeed("kill -HUP $(cat /run/headscale.lab)")
+    control.succeed(f"headscale policy check --file {POLICY}", "kill -HUP $(cat /run/headscale.lab)")
 
 
 class Cluster:
     """One run of the workflow."""
 
-    def __init__(self, control: Machine, hub: Machine, builders: list[Machine], run: int, path: str = EXAMPLE, user: str = "root", inputs: Mapping[str, str] = {}) -> None:
+    def __init__(self, control: Machine, hub: Machine, builders: list[Machine], run: int, path: str = EXAMPLE, user: str = "root", inputs: Mapping[str, str] = {}, one_key: bool = False) -> None:
         self.workflow = load(path)["jobs"]
         self.hub, self.run, self.user, self.given = hub, run, user, inputs
         # What a caller of the reusable one says; the example says it itself.
         self.inputs = {"counts": COUNTS, "run": "nix build -L --max-jobs 0 .#my-package", "after": "nix-store --check-validity $(readlink result)"}
         self.url = hub.succeed("cat /etc/lab/tailnet-url").strip()
-        self.key = {role: control.succeed(f"headscale preauthkeys create --ephemeral --reusable --tags tag:nix-ci-{role}").strip() for role in ("builder", "coordinator")}
+        roles = ("builder", "coordinator")
+        tags = {role: f"tag:nix-ci-{role}" for role in roles}
+        create = "headscale preauthkeys create --ephemeral --reusable --tags"
+        both = control.succeed(f"{create} {','.join(tags.values())}").strip()
+        self.key = {role: both if one_key else control.succeed(f"{create} {tags[role]}").strip() for role in roles}
         plan = Job(hub, {"env": {"BUILDER_COUNTS": COUNTS}, "inputs": self.inputs}, self.overrides(), self.env(), user)
         outputs: dict[str, Any] = {}
         (step,) = self.workflow["config"]["steps"]

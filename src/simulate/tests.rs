@@ -109,6 +109,23 @@ fn builds_that_outnumber_the_cores_take_longer_for_everybody() {
     }
 }
 
+/// Five builds of 20 s on a single slot. Where their inputs take 10 s, all but the first travel while another build runs;
+/// where they take 30 s, the link is never idle, and whoever begins waits for the rest only.
+#[test]
+fn inputs_that_travel_ahead_cost_no_time_and_what_has_travelled_is_not_sent_again() {
+    for (input_bytes, lasts, stocks) in [(10_000_000, 110.0, 150.0), (30_000_000, 170.0, 250.0)] {
+        let mut recording = Recording { builders: fleet(1, true, 7), builds: graph(Shape::Deep, 5, 7) };
+        recording.builders.iter_mut().for_each(|builder| (builder.link, builder.slots) = (1e6, 1));
+        for build in &mut recording.builds {
+            (build.seconds, build.input_bytes, build.output_bytes) = (20.0, input_bytes, 1);
+        }
+        let plan = Plan::new(recording).expect("a plan");
+        let makespan = run(&plan, &ways(7)).expect("it ends").makespan;
+        assert!((lasts..lasts + 1.0).contains(&makespan), "{makespan}, not {lasts}");
+        assert!(stock(&plan, &[]) >= stocks);
+    }
+}
+
 /// A link that carries one transfer at a time is in use for as long as all bytes take.
 #[test]
 fn builds_that_begin_together_share_the_way_to_a_builder() {

@@ -92,3 +92,53 @@ fn outputs(snapshot: &Snapshot) -> [(&'static str, String); 3] {
         ("builders-json", serde_json::to_string(&snapshot.builders).unwrap_or_default()),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture() -> Snapshot {
+        let row = |name: &str, health: &str, path: Option<&str>, rate: Option<f64>| {
+            serde_json::json!({
+                "name": name, "health": health, "host_name": null, "reason": null, "retry_in_ms": null,
+                "systems": ["x86_64-linux"], "features": [], "mandatory": [], "slots": 1, "busy": 0, "speed_factor": 1.0,
+                "trust": null, "nix_version": null, "built": 0, "lost": 0, "path": path,
+                "measured": {
+                    "systems": [], "emulated": [], "features": [], "slots": null, "cores": null, "memory": null,
+                    "build_users": null, "store_free": null, "rtt_ms": 31.5, "link_mb_s": rate, "clock_ahead_s": null
+                }
+            })
+        };
+        let rows = [
+            row("b1", "healthy", Some("direct"), None),
+            row("b2", "healthy", Some("relayed by fra"), Some(3.27)),
+            row("b3", "probing", None, None),
+        ];
+        let totals = crate::policy::snapshot::Totals::default();
+        let text =
+            serde_json::json!({"schema": 1, "builders": rows, "builds": [], "totals": totals, "absent": []});
+        serde_json::from_value(text).expect("a snapshot")
+    }
+
+    #[test]
+    fn a_relay_is_warned_of_with_its_speed_and_whoever_is_missing_with_the_reason() {
+        let relayed = BTreeSet::from([BuilderName::parse("b2").expect("a name")]);
+        let names = ["b1", "b2", "b3", "b4"].map(str::to_owned);
+        assert_eq!(
+            remarks(&picture(), &names, &relayed),
+            [
+                "b2 is relayed by fra, 31.5 ms there and back, 3.3 MB/s: copies will be slow. A direct path takes UDP between \
+                 the runners",
+                "the cluster is without b3, which is probing: it has not answered yet",
+                "the cluster is without b4, which is unknown: no source has told of it",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_builders_that_take_builds_are_counted() {
+        let outputs = outputs(&picture());
+        assert_eq!(outputs[0], ("builders-ready", "2".to_owned()));
+        assert_eq!(outputs[1], ("systems", "x86_64-linux".to_owned()));
+    }
+}
