@@ -21,7 +21,7 @@ pub mod time;
 
 pub use build::{AttemptId, AttemptOutcome, BuildId, BuildResult, BuildStatus, Client, RequestId, Stage};
 pub use builder::{BuilderName, BuilderSpec, Capabilities, Slots, Trust};
-pub use claim::{BadCoordinatorId, CoordinatorId, Demand, Grant};
+pub use claim::{BadCoordinatorId, CoordinatorId, Demand, Grant, REFUSES};
 pub use derivation::{BasicDerivation, DerivationOutput};
 pub use estimate::{GraphNode, Load, Measurement, Observation};
 pub use hash::Sha256;

@@ -52,6 +52,9 @@ def script(control: Machine, hub: Machine, other: Machine, b1: Machine) -> None:
         refused.wait_for(lambda rows: why in (rows["b1"]["drained"] or ""), "the status has it")
         assert [claim["coordinator"] for claim in agent.claims()] == ["hub"], agent.claims()
 
+        status, said = other.execute("muster wait b1 --wait 1s 2>&1")
+        assert status == 3 and "b1 is refused: other" in said and why in said, said
+
     with subtest("it builds nothing there; the other one still does"):
         build = start_build(other, several(1))
         wait_for(lambda: why in other.succeed("muster status"), "a build waits")

@@ -44,6 +44,16 @@ def script(control: Machine, hub: Machine, b1: Machine, b2: Machine, b3: Machine
         assert "b2 is absent: online without Tailscale SSH" in said and "b3 is unknown: no source has told of it" in said, said
         assert "b2 is no builder now: online without" in hub.succeed("muster status")
 
+    with subtest("who is meant by name, and has not the tag, is told so"):
+        coordinator.stop()
+        coordinator.start('[[source]]\ntailscale = { tag = "tag:other", names = ["b1"] }\n')
+        coordinator.machine.wait_until_succeeds("muster status | grep -q b1")
+        status, said = hub.execute("muster wait b1 --wait 1s 2>&1")
+        assert status == 3 and "b1 is absent: it has not the tag tag:other" in said, said
+        coordinator.stop()
+        coordinator.start(by_tag() + RETRY)
+        coordinator.wait_for(lambda rows: "policy" in (rows.get("b1", {}).get("reason") or ""), "b1 denies us")
+
     with subtest("who comes is told on the way, and the end is there at once"):
         waiting = hub.spawn("muster wait b1 b2 b3 --wait 60s 2>&1; echo ended with $?")
         tailnet.allow_ssh([ALLOWED])

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::reach::{Learned, Reach};
 use super::{News, World, probe};
-use crate::domain::{CoordinatorId, Demand, Grant};
+use crate::domain::{CoordinatorId, Demand, Grant, REFUSES};
 use crate::edge::channel::Transport;
 use crate::edge::clock;
 use crate::edge::ssh::{Host, Lane, Session};
@@ -274,8 +274,7 @@ impl<'a, S: tokio::io::AsyncWrite> Talk<'a, S> {
             }
             Tell::Refused { why } => {
                 tracing::warn!(%builder, "its agent refuses us: {why}");
-                let grant =
-                    Grant { slots: Some(0), closed: Some(format!("its agent, which refuses us: {why}")) };
+                let grant = Grant { slots: Some(0), closed: Some(format!("{REFUSES}{why}")) };
                 self.holder.granted(grant).await;
                 return Err(End::Refused);
             }

@@ -23,6 +23,9 @@ impl CoordinatorId {
     }
 }
 
+/// What [`Grant::closed`] begins with where the agent refuses us; then comes why.
+pub const REFUSES: &str = "its agent, which refuses us: ";
+
 impl TryFrom<String> for CoordinatorId {
     type Error = BadCoordinatorId;
     fn try_from(text: String) -> Result<Self, BadCoordinatorId> {

@@ -19,10 +19,23 @@ pub struct NodeFilter {
 impl NodeFilter {
     /// Whether a machine is meant, by the name that it asked for, the label that it got, and its tags.
     pub fn wants(&self, host_name: &str, label: &str, tags: &BTreeSet<String>) -> bool {
+        self.missing_tag(tags).is_none() && self.fits(host_name, label)
+    }
+
+    /// Whether it is meant by its name, whatever its tags are.
+    pub fn names(&self, host_name: &str, label: &str) -> bool {
+        (self.prefix.is_some() || self.names.is_some()) && self.fits(host_name, label)
+    }
+
+    /// The tag that is asked for, and not among these.
+    pub fn missing_tag(&self, tags: &BTreeSet<String>) -> Option<&String> {
+        self.tag.as_ref().filter(|tag| !tags.contains(*tag))
+    }
+
+    fn fits(&self, host_name: &str, label: &str) -> bool {
         let begins = |prefix: &String| host_name.starts_with(prefix) || label.starts_with(&plain(prefix));
         let is = |name: &String| host_name == name || label == dns_label(name);
-        self.tag.as_ref().is_none_or(|tag| tags.contains(tag))
-            && self.prefix.as_ref().is_none_or(begins)
+        self.prefix.as_ref().is_none_or(begins)
             && self.names.as_ref().is_none_or(|names| names.iter().any(is))
     }
 }

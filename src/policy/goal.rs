@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::snapshot::{AbsentRow, BuilderRow, HealthWord, Snapshot};
+use crate::domain::REFUSES;
 use crate::domain::tailnet::dns_label;
 
 /// What is waited for.
@@ -40,7 +41,8 @@ pub struct Candidate {
     pub name: String,
     /// As it is called here, where that differs.
     pub known_as: Option<String>,
-    /// `healthy`, and otherwise what keeps it: `down`, `probing`, `suspect`, `drained`, `absent`, `unknown`.
+    /// `healthy`, and otherwise what keeps it: `down`, `probing`, `suspect`, `drained`, `refused`, `absent`,
+    /// `unknown`.
     pub state: &'static str,
     /// Why, as far as somebody said it.
     pub reason: Option<String>,
@@ -53,6 +55,11 @@ impl Candidate {
     }
 
     fn of_row(name: &str, row: &BuilderRow) -> Self {
+        let refused = row.drained.as_ref().and_then(|by| by.strip_prefix(REFUSES));
+        if let (HealthWord::Healthy, Some(why)) = (row.health, refused) {
+            let (name, known_as) = (name.to_owned(), other(row.name.as_str(), name));
+            return Self { name, known_as, state: "refused", reason: Some(why.to_owned()) };
+        }
         let drained =
             row.drained.as_ref().map(|by| format!("{by} drained it; `muster undrain` lets it build again"));
         let state = match row.health {
@@ -221,6 +228,9 @@ mod tests {
         let standing = look(&["b1", "b2", "b3", "b4"], None, &snapshot);
         assert_eq!(said(&standing), ["b1: down", "b2: drained", "b3: absent", "b4: unknown"]);
         assert!(standing.builders.iter().all(|one| one.reason.is_some()), "{standing:?}");
+        snapshot.builders[1].drained = Some(format!("{REFUSES}it has not the tag"));
+        let refused = &look(&["b2"], None, &snapshot).builders[0];
+        assert_eq!((refused.state, refused.reason.as_deref()), ("refused", Some("it has not the tag")));
         assert_eq!(look(&[], None, &snapshot).builders.len(), 3, "everybody that is known");
     }
 }

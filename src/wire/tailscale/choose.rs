@@ -50,7 +50,7 @@ pub struct Found {
 }
 
 /// Why a machine that is meant cannot be a builder now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Absence {
     /// Control does not hear of it.
     #[error("offline")]
@@ -72,6 +72,9 @@ pub enum Absence {
     /// A name that no builder can have.
     #[error("its name cannot be a builder's: letters, digits and . _ @ : - are allowed, no dash first")]
     NoName,
+    /// It is meant by its name only.
+    #[error("it has not the tag {0}, which this source asks for")]
+    NoTag(String),
     /// Somebody else has the name.
     #[error("another machine has this name already")]
     Twice,
@@ -79,9 +82,12 @@ pub enum Absence {
 
 /// Those whom the filter wants.
 pub fn choose(status: &Status, filter: &NodeFilter, ssh: SshServer) -> Choice {
-    let wanted = |node: &&Node| !node.is_sharee && filter.wants(&node.host_name, &node.label, &node.tags);
+    let meant = |node: &&Node| {
+        let (host_name, label) = (&node.host_name, &node.label);
+        !node.is_sharee && (filter.wants(host_name, label, &node.tags) || filter.names(host_name, label))
+    };
     let mut choice = Choice::default();
-    for node in status.peers.iter().filter(wanted) {
+    for node in status.peers.iter().filter(meant) {
         match usable(status, node, filter, ssh) {
             Ok(found) => choice.found.push(found),
             Err(why) => choice.absent.push(absent(node, why)),
@@ -101,6 +107,9 @@ pub fn choose(status: &Status, filter: &NodeFilter, ssh: SshServer) -> Choice {
 }
 
 fn usable(status: &Status, node: &Node, filter: &NodeFilter, ssh: SshServer) -> Result<Found, Absence> {
+    if let Some(tag) = filter.missing_tag(&node.tags) {
+        return Err(Absence::NoTag(clip(tag)));
+    }
     if !node.online {
         return Err(Absence::Offline);
     }

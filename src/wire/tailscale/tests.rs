@@ -44,6 +44,22 @@ fn alone(peer: Value) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
+fn who_is_meant_by_name_and_has_not_the_tag_is_told_so() {
+    let status = Status::parse(RECORDED.as_bytes()).expect("a status");
+    let look = |names: Option<[&str; 1]>| {
+        let names = names.map(|names| names.map(str::to_owned).into());
+        let filter = NodeFilter { tag: Some("tag:mine".to_owned()), prefix: None, names };
+        choose(&status, &filter, SshServer::Tailscale)
+    };
+    let choice = look(Some(["b1"]));
+    assert!(choice.found.is_empty());
+    let said: Vec<_> =
+        choice.absent.iter().map(|absent| (absent.name.as_str(), absent.why.to_string())).collect();
+    assert_eq!(said, [("b1", "it has not the tag tag:mine, which this source asks for".to_owned())]);
+    assert_eq!(look(None), Choice::default(), "nobody is meant by a tag that nobody has");
+}
+
+#[test]
 fn a_real_tailnet_is_understood() {
     let status = Status::parse(RECORDED.as_bytes()).expect("a status");
     assert_eq!(
