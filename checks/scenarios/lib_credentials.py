@@ -78,7 +78,7 @@ while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
 """
 
-# Reads every process's arguments as fast as it can, and says which secret it saw, without saying it.
+# Reads every process's arguments, and the environment of muster's and of what it runs, as fast as it can, and says which secret it saw, without saying it.
 LOOKOUT = """
 import os, time
 secrets = [word.encode() for word in open("/root/secrets").read().split()]
@@ -87,10 +87,12 @@ while True:
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             words = open(f"/proc/{pid}/cmdline", "rb").read()
+            is_ours = words.split(b"\\0")[0].rpartition(b"/")[2] in (b"muster", b"tailscale")
+            variables = open(f"/proc/{pid}/environ", "rb").read() if is_ours else b""
         except OSError:
             continue
         for number, secret in enumerate(secrets):
-            if secret in words:
+            if secret in words or secret in variables:
                 print(f"secret {number} in {words[:60]!r}", flush=True)
 """
 
@@ -123,9 +125,9 @@ class Lookout:
         self._runs = ready(machine, "exec python3 /root/lookout.py 2>&1")
 
     def seen(self) -> str:
-        """Where one was seen: in arguments, in a log or in a file of muster's."""
+        """Where one was seen: in arguments, in an environment, in a log, or in a file of muster's or of tailscaled's."""
         in_arguments = self._runs.output().replace("ready", "").strip()
-        files = "grep -rlF -f /root/secrets /var/log /var/lib/muster /run/muster /tmp/said /tmp/state 2>/dev/null || true"
+        files = "grep -rlF -f /root/secrets /var/log /var/lib/muster /run/muster /run/muster-builder /var/lib/tailscale /tmp/said /tmp/state 2>/dev/null || true"
         return (in_arguments + "\n" + self.machine.succeed(files)).strip()
 
 
