@@ -36,6 +36,7 @@ bench: roots ## measure against plain Nix
 	cargo build --release --locked
 	checks/bench
 	cargo test --release --locked --quiet --test policy_speed --test simulate_speed --test tailnet_speed -- --ignored --nocapture
+	cargo test --release --locked --quiet --test tailnet_memory -- --nocapture
 
 fmt: ## format the code
 	cargo fmt

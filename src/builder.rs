@@ -39,7 +39,7 @@ pub struct Settings {
     pub terms: Terms,
     /// Who may claim, besides root and ourselves.
     pub users: BTreeSet<u32>,
-    /// Tags of the tailnet, one of which a coordinator that comes from there must have; empty = any.
+    /// Tags of the tailnet, one of which a coordinator's machine must have; none: wherever it comes from.
     pub tags: BTreeSet<String>,
 }
 
@@ -62,7 +62,7 @@ pub async fn run(listener: UnixListener, settings: Settings, shutdown: Cancellat
         let (settings, done) = (Arc::clone(&settings), done.clone());
         move |stream, peer: UCred| {
             let id = counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            session::serve(stream, peer.uid(), id, Arc::clone(&settings), news.clone(), done.clone())
+            session::serve(stream, peer, id, Arc::clone(&settings), news.clone(), done.clone())
         }
     };
     // Sessions outlive `shutdown` by their last words.

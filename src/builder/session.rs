@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
+use tokio::net::unix::UCred;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{News, Settings, UNHEARD, may_order};
-use crate::edge::{discover, users};
+use crate::edge::{ancestry, discover, users};
 use crate::policy::claims::SessionId;
 use crate::wire::agent::{self, AgentError, Ask, Receiver, Sender, Tell};
 
@@ -21,12 +22,13 @@ const HELLO: Duration = Duration::from_secs(5);
 /// Serves it until it ends, or `done` and everything is said.
 pub(super) async fn serve(
     stream: UnixStream,
-    uid: u32,
+    process: UCred,
     id: SessionId,
     settings: Arc<Settings>,
     news: mpsc::Sender<News>,
     done: CancellationToken,
 ) {
+    let uid = process.uid();
     let (peer, hears, says) = match timeout(HELLO, agent::open(stream)).await {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => return tracing::warn!(uid, %error, "a peer does not keep to the protocol"),
@@ -36,7 +38,7 @@ pub(super) async fn serve(
     if news.send(News::Opened(id, tell.clone())).await.is_err() {
         return;
     }
-    let caller = Caller { uid, from: peer.from, id, settings, news, tell };
+    let caller = Caller { uid, pid: process.pid(), says_from: peer.from, id, settings, news, tell };
     tokio::select! {
         ended = caller.listen(hears) => match ended {
             Ok(()) | Err(AgentError::Line(_)) => {}
@@ -64,7 +66,9 @@ async fn speak(mut says: Sender<UnixStream>, mut told: mpsc::Receiver<Tell>, don
 
 struct Caller {
     uid: u32,
-    from: Option<IpAddr>,
+    pid: Option<i32>,
+    /// Where its login comes from, by its own word.
+    says_from: Option<IpAddr>,
     id: SessionId,
     settings: Arc<Settings>,
     news: mpsc::Sender<News>,
@@ -106,7 +110,7 @@ impl Caller {
         Err(format!("{} may not order anything here; root may", users::name_of(self.uid)))
     }
 
-    /// By the login, and over a tailnet by its tags as well.
+    /// By the login, and where tags are asked for by those of the machine that it comes from as well.
     async fn may_claim(&self) -> Result<(), String> {
         if !may_order(self.uid) && !self.settings.users.contains(&self.uid) {
             let name = users::name_of(self.uid);
@@ -114,13 +118,32 @@ impl Caller {
                 "{name} may not claim this builder: its agent wants --allow-user {name} for that"
             ));
         }
-        let (tags, Some(from)) = (&self.settings.tags, self.from) else { return Ok(()) };
+        let tags = &self.settings.tags;
         if tags.is_empty() {
             return Ok(());
         }
+        let Some(from) = self.from() else { return Err(from_nowhere(tags)) };
         let whois = discover::whois(from).await;
         judge(tags, from, whois.map(|whois| (whois.node, whois.tags)))
     }
+
+    /// What its ssh server says, as far as we can see it, counts more than its own word.
+    fn from(&self) -> Option<IpAddr> {
+        let pid = self.pid.and_then(|pid| u32::try_from(pid).ok());
+        pid.and_then(ancestry::login_address).or(self.says_from)
+    }
+}
+
+fn list(tags: &BTreeSet<String>) -> String {
+    tags.iter().map(String::as_str).collect::<Vec<_>>().join(" or ")
+}
+
+fn from_nowhere(wanted: &BTreeSet<String>) -> String {
+    format!(
+        "a login of which nothing says where it comes from may not claim this builder, which wants the tag {}; over \
+         Tailscale SSH, an agent must be root's to see it",
+        list(wanted)
+    )
 }
 
 fn judge(
@@ -128,7 +151,7 @@ fn judge(
     from: IpAddr,
     whois: Result<(String, BTreeSet<String>), String>,
 ) -> Result<(), String> {
-    let list = wanted.iter().map(String::as_str).collect::<Vec<_>>().join(" or ");
+    let list = list(wanted);
     match whois {
         Ok((_, tags)) if !tags.is_disjoint(wanted) => Ok(()),
         Ok((node, _)) => {

@@ -85,7 +85,7 @@ pub struct RunArgs {
     /// A user whose ssh login may claim this builder, besides root and the agent's own user; may be repeated.
     #[arg(long = "allow-user", value_name = "USER")]
     pub users: Vec<String>,
-    /// A tag that a coordinator must have which comes from the tailnet; one of several, where it is repeated.
+    /// A tag that a coordinator's machine must have in the tailnet; one of several, where it is repeated.
     #[arg(long = "allow-tag", value_name = "TAG", value_parser = tag)]
     pub tags: Vec<String>,
     /// How long a claim lasts after its coordinator's last word.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
+use super::ancestry;
 use crate::wire::served;
 
 /// Where Nix's programs are, beside PATH: a login by ssh often has them not there.
@@ -47,7 +48,7 @@ pub struct Login {
 pub fn login() -> Login {
     let command = env::var_os("SSH_ORIGINAL_COMMAND").map(|words| words.to_string_lossy().into_owned());
     let connection = env::var("SSH_CONNECTION").ok();
-    let from = connection.and_then(|said| said.split(' ').next()?.parse().ok());
+    let from = connection.as_deref().and_then(ancestry::connecting);
     Login { command, from }
 }
 
