@@ -51,6 +51,7 @@ struct Simulation {
     asks: BTreeMap<RequestId, Ask>,
     open: BTreeSet<RequestId>,
     answered: BTreeSet<RequestId>,
+    last_answer: Time,
     mishaps: u32,
     log: Vec<String>,
 }
@@ -72,6 +73,7 @@ impl Simulation {
             asks: BTreeMap::new(),
             open: BTreeSet::new(),
             answered: BTreeSet::new(),
+            last_answer: Time::ZERO,
             mishaps,
             log: Vec::new(),
         };
@@ -322,6 +324,7 @@ impl Simulation {
             Effect::Answer(request, _) => {
                 assert!(self.open.remove(&request), "{request:?} was not open");
                 assert!(self.answered.insert(request), "{request:?} was answered twice");
+                self.last_answer = self.now;
             }
             Effect::Say(request, line) | Effect::Wait(request, line) => {
                 assert!(self.open.contains(&request), "{request:?} hears {line}");
@@ -469,6 +472,11 @@ proptest! {
         let before = simulation.state.size();
         simulation.run(6);
         prop_assert_eq!(&simulation.open, &BTreeSet::new(), "unanswered after six hours");
+        // No slot is held for more than 30 s, no mishap keeps a builder away for longer than five minutes, and from the calm
+        // on one builder could do it all alone.
+        let bound = CALM + 60 + 30 * (builds + u64::from(mishaps)) + 300 * u64::from(mishaps);
+        let last = simulation.last_answer.since_start().as_secs();
+        prop_assert!(last <= bound, "the last answer came after {} s, not {}", last, bound);
         prop_assert!(simulation.runs.is_empty());
         prop_assert!(simulation.ahead.is_empty(), "inputs travel for nobody");
         for builder in simulation.machines.keys() {
