@@ -23,8 +23,13 @@ impl State {
         let (name, since) = (attempt.builder.clone(), attempt.since);
         if frees && let (Some(builder), Some(build)) = (self.fleet.get_mut(&name), self.builds.get(id.build))
         {
-            builder.vacate(&build.shape.features);
+            builder.vacate(id, &build.shape.features);
             self.journal.worked(&name, now.since(since));
+        }
+        if stage == Stage::Building
+            && let Some(builder) = self.fleet.get_mut(&name)
+        {
+            builder.begins(id, now);
         }
         if stage >= Stage::Building {
             self.inputs_are_there(id.build, &name);
@@ -101,7 +106,7 @@ impl State {
         };
         builder.attempts.remove(&id);
         if attempt.holds_slot() {
-            builder.vacate(&build.shape.features);
+            builder.vacate(id, &build.shape.features);
         }
     }
 

@@ -36,9 +36,9 @@ impl State {
     fn users_of(&self, builder: &Builder, id: BuildId) -> u32 {
         let fitting = self.queue.groups.values().filter(|group| group.fits.contains(builder.bit));
         let others = fitting.flat_map(|group| group.builds()).filter(|other| *other != id);
-        let free = builder.slots().saturating_sub(builder.busy + 1);
+        let free = builder.slots().saturating_sub(builder.busy() + 1);
         let coming = others.take(free as usize).count();
-        builder.busy + 1 + u32::try_from(coming).unwrap_or(free)
+        builder.busy() + 1 + u32::try_from(coming).unwrap_or(free)
     }
 }
 

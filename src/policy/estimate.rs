@@ -8,7 +8,6 @@
 //! never get in.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::time::Duration;
 
 use crate::domain::{Observation, System};
@@ -27,6 +26,8 @@ const SPEEDS: std::ops::RangeInclusive<f64> = 1e-3..=1e3;
 const LARGEST: u64 = 1 << 50;
 /// Names that are remembered, twice: the older half gives way to the younger one.
 const REMEMBERED: usize = 50_000;
+/// Systems that are told apart for one name.
+const SYSTEMS: usize = 16;
 
 /// How much an estimate rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,8 +54,7 @@ pub struct Work {
 /// Everything that was learned.
 #[derive(Debug)]
 pub struct Estimates {
-    by_name_and_system: Recent<(String, System)>,
-    by_name: Recent<String>,
+    by_name: Recent<ByName>,
     /// By the number of binary digits of the closure's size.
     by_size: [Average; 64],
 }
@@ -62,7 +62,7 @@ pub struct Estimates {
 impl Default for Estimates {
     fn default() -> Self {
         let by_size = [Average::default(); 64];
-        Self { by_name_and_system: Recent::default(), by_name: Recent::default(), by_size }
+        Self { by_name: Recent::default(), by_size }
     }
 }
 
@@ -74,16 +74,16 @@ impl Estimates {
             return false;
         }
         let work = (seen.took.as_secs_f64() * seen.speed).ln();
-        self.by_name_and_system.entry((seen.pname.clone(), seen.system.clone())).add(work);
-        self.by_name.entry(seen.pname.clone()).add(work);
+        self.by_name.entry(&seen.pname).add(&seen.system, work);
         self.by_size[digits(seen.closure_bytes)].add(work);
         true
     }
 
     /// How long such a build takes, as far as anything is known of it; else `constant`. 0 bytes: the size is not known.
     pub fn work(&self, pname: &str, system: &System, closure_bytes: u64, constant: Duration) -> Work {
-        let both = self.by_name_and_system.get(&(pname.to_owned(), system.clone()));
-        let name = || self.by_name.get(pname).map(|average| (average, Ground::Name));
+        let named = self.by_name.get(pname);
+        let both = named.and_then(|named| named.on(system));
+        let name = || named.map(|named| (&named.all, Ground::Name));
         let size = || (closure_bytes > 0).then(|| (&self.by_size[digits(closure_bytes)], Ground::Size));
         let found = both.map(|average| (average, Ground::NameAndSystem)).or_else(name).or_else(size);
         match found.filter(|(average, _)| average.count > 0) {
@@ -113,33 +113,55 @@ impl Average {
     }
 }
 
-/// A bounded map that forgets what was not learned about for longest.
-#[derive(Debug)]
-struct Recent<K> {
-    young: HashMap<K, Average>,
-    old: HashMap<K, Average>,
+/// What builds of one name took.
+#[derive(Debug, Default)]
+struct ByName {
+    all: Average,
+    /// A handful at most.
+    systems: Vec<(System, Average)>,
 }
 
-impl<K> Default for Recent<K> {
+impl ByName {
+    fn on(&self, system: &System) -> Option<&Average> {
+        self.systems.iter().find(|(other, _)| other == system).map(|(_, average)| average)
+    }
+
+    fn add(&mut self, system: &System, log: f64) {
+        self.all.add(log);
+        let known = self.systems.iter().position(|(other, _)| other == system);
+        let index = known.unwrap_or_else(|| {
+            self.systems.truncate(SYSTEMS - 1);
+            self.systems.push((system.clone(), Average::default()));
+            self.systems.len() - 1
+        });
+        self.systems[index].1.add(log);
+    }
+}
+
+/// A bounded map that forgets what was not learned about for longest.
+#[derive(Debug)]
+struct Recent<V> {
+    young: HashMap<String, V>,
+    old: HashMap<String, V>,
+}
+
+impl<V> Default for Recent<V> {
     fn default() -> Self {
         Self { young: HashMap::new(), old: HashMap::new() }
     }
 }
 
-impl<K: Eq + Hash> Recent<K> {
-    fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&Average>
-    where
-        K: std::borrow::Borrow<Q>,
-    {
+impl<V: Default> Recent<V> {
+    fn get(&self, key: &str) -> Option<&V> {
         self.young.get(key).or_else(|| self.old.get(key))
     }
 
-    fn entry(&mut self, key: K) -> &mut Average {
-        if self.young.len() >= REMEMBERED && !self.young.contains_key(&key) {
+    fn entry(&mut self, key: &str) -> &mut V {
+        if self.young.len() >= REMEMBERED && !self.young.contains_key(key) {
             self.old = std::mem::take(&mut self.young);
         }
-        let before = self.old.remove(&key).unwrap_or_default();
-        self.young.entry(key).or_insert(before)
+        let before = self.old.remove(key).unwrap_or_default();
+        self.young.entry(key.to_owned()).or_insert(before)
     }
 }
 

@@ -12,22 +12,17 @@
 
 use std::time::Duration;
 
-use super::builds::{Attempt, Build, Builds};
+use super::builds::Build;
 use super::estimate::{Estimates, Ground};
 use super::fleet::{Builder, Fleet};
 use super::graph::Graph;
 use super::place::unfit;
 use super::presence::Presence;
 use super::settings::Settings;
-use crate::domain::Time;
-
-/// What an attempt that is past its estimate is taken to need still, as part of what it took so far.
-const OVERDUE: f64 = 0.25;
 
 /// What there is to estimate from.
 pub(super) struct Outlook<'a> {
     pub fleet: &'a Fleet,
-    pub builds: &'a Builds,
     pub presence: &'a Presence,
     pub estimates: &'a Estimates,
     pub graph: &'a Graph,
@@ -65,7 +60,7 @@ impl Outlook<'_> {
     /// From when it has a slot there.
     pub(super) fn lasts(&self, build: &Build, builder: &Builder, work: f64, missing: u64) -> Duration {
         let slots = builder.slots().max(1);
-        let crowding = 1.0 + f64::from(builder.busy.min(slots - 1)) / f64::from(slots);
+        let crowding = 1.0 + f64::from(builder.busy().min(slots - 1)) / f64::from(slots);
         let building = work * crowding / builder.speed(&build.ask.system);
         self.transfer(builder, missing) + seconds(building)
     }
@@ -80,23 +75,6 @@ impl Outlook<'_> {
         let rate = builder.machine.link.unwrap_or(assumed);
         let round_trip = builder.machine.round_trip.unwrap_or_default();
         seconds(bytes / rate) + round_trip * 2
-    }
-
-    /// How long the first of its slots is in use still.
-    pub(super) fn next_slot(&self, builder: &Builder, now: Time) -> Duration {
-        let running = builder.attempts.iter().filter_map(|id| {
-            let build = self.builds.get(id.build)?;
-            let attempt = build.attempts.get(&id.number).filter(|attempt| attempt.holds_slot())?;
-            Some(self.left(build, attempt, builder, now))
-        });
-        running.min().unwrap_or_default()
-    }
-
-    /// What an attempt that runs needs still.
-    pub(super) fn left(&self, build: &Build, attempt: &Attempt, builder: &Builder, now: Time) -> Duration {
-        let took = now.since(attempt.building.unwrap_or(attempt.since));
-        let expected = self.expected(build, builder);
-        expected.saturating_sub(took).max(took.mul_f64(OVERDUE).min(expected))
     }
 
     /// How long it should build there.

@@ -1,6 +1,7 @@
 //! The builders that are known, and what is known of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::bits::Bits;
 use super::machine::{Machine, Strain};
@@ -71,7 +72,7 @@ pub(super) struct Builder {
     pub incidents: u32,
     pub attempts: BTreeSet<AttemptId>,
     /// Slots in use.
-    pub busy: u32,
+    in_use: BTreeMap<AttemptId, InUse>,
     /// Builds by the features that they make use of.
     uses: BTreeMap<Feature, u32>,
     pub built: u64,
@@ -98,7 +99,7 @@ impl Builder {
             failures: 0,
             incidents: 0,
             attempts: BTreeSet::new(),
-            busy: 0,
+            in_use: BTreeMap::new(),
             uses: BTreeMap::new(),
             built: 0,
             lost: 0,
@@ -130,7 +131,7 @@ impl Builder {
 
     /// The part of its slots that is in use, in units of 2^-32.
     pub(super) fn fullness(&self) -> u64 {
-        (u64::from(self.busy) << 32) / u64::from(self.slots().max(1))
+        (u64::from(self.busy()) << 32) / u64::from(self.slots().max(1))
     }
 
     /// Who wants nothing new to start here.
@@ -167,13 +168,13 @@ impl Builder {
     }
 
     pub(super) fn has_free_slot(&self) -> bool {
-        self.takes_builds() && self.busy < self.slots() && self.strain().is_none()
+        self.takes_builds() && self.busy() < self.slots() && self.strain().is_none()
     }
 
     /// What keeps it from more than it does, slots apart: one that does nothing can always begin something.
     pub(super) fn strain(&self) -> Option<Strain> {
         let memory = self.caps.as_ref().and_then(|caps| caps.memory);
-        if self.busy == 0 { None } else { self.machine.strain(memory, self.capacity()) }
+        if self.busy() == 0 { None } else { self.machine.strain(memory, self.capacity()) }
     }
 
     /// Whether what runs there goes on, as far as is known.
@@ -181,17 +182,40 @@ impl Builder {
         matches!(self.health, Health::Healthy | Health::Probing)
     }
 
+    /// Slots in use.
+    pub(super) fn busy(&self) -> u32 {
+        u32::try_from(self.in_use.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How long the first of its slots is in use still, as far as was known when that began.
+    pub(super) fn next_slot(&self, now: Time) -> Duration {
+        self.in_use.values().map(|slot| slot.left(now)).min().unwrap_or_default()
+    }
+
+    /// Inputs are there: it is from now on that it builds.
+    pub(super) fn begins(&mut self, attempt: AttemptId, now: Time) {
+        if let Some(slot) = self.in_use.get_mut(&attempt) {
+            slot.since = now;
+        }
+    }
+
     /// A build takes a slot, and what it consumes.
-    pub(super) fn occupy(&mut self, features: &BTreeSet<Feature>) {
-        self.busy += 1;
+    pub(super) fn occupy(
+        &mut self,
+        attempt: AttemptId,
+        expected: Duration,
+        features: &BTreeSet<Feature>,
+        now: Time,
+    ) {
+        self.in_use.insert(attempt, InUse { since: now, expected });
         for feature in features {
             *self.uses.entry(feature.clone()).or_default() += 1;
         }
     }
 
     /// It gives them back.
-    pub(super) fn vacate(&mut self, features: &BTreeSet<Feature>) {
-        self.busy = self.busy.saturating_sub(1);
+    pub(super) fn vacate(&mut self, attempt: AttemptId, features: &BTreeSet<Feature>) {
+        self.in_use.remove(&attempt);
         for feature in features {
             if let Some(uses) = self.uses.get_mut(feature) {
                 *uses = uses.saturating_sub(1);
@@ -212,6 +236,22 @@ impl Builder {
     /// Whether it is pinged.
     pub(super) fn is_watched(&self) -> bool {
         matches!(self.health, Health::Healthy | Health::Suspect)
+    }
+}
+
+/// A slot in use.
+#[derive(Debug)]
+struct InUse {
+    since: Time,
+    /// How long it should build.
+    expected: Duration,
+}
+
+impl InUse {
+    /// What is past its estimate is taken to need a quarter of what it took so far, and the estimate once more at most.
+    fn left(&self, now: Time) -> Duration {
+        let took = now.since(self.since);
+        self.expected.saturating_sub(took).max((took / 4).min(self.expected))
     }
 }
 

@@ -176,8 +176,8 @@ impl State {
         let waiting: usize = fitting.flat_map(|group| group.order.values()).map(|builds| builds.len()).sum();
         let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
         Demand {
-            running: builder.busy,
-            wanted: builder.busy.saturating_add(waiting),
+            running: builder.busy(),
+            wanted: builder.busy().saturating_add(waiting),
             capacity: builder.capacity(),
         }
     }

@@ -181,8 +181,7 @@ pub(super) fn place(build: &Build, outlook: &Outlook<'_>, ahead: usize, now: Tim
         let worth = earliest.mul_f64(WORTH_WAITING);
         let queue = outlook.queue_time(build, work, ahead);
         let hopeful = full.into_iter().filter(|(lasts, _)| *lasts + queue < worth);
-        let finish =
-            hopeful.map(|(lasts, index)| (lasts + queue + outlook.next_slot(reasons[index].1, now), index));
+        let finish = hopeful.map(|(lasts, index)| (lasts + queue + reasons[index].1.next_slot(now), index));
         finish.filter(|(finish, _)| *finish < worth).min()
     });
     let choice = if let Some((finish, index)) = awaited {
@@ -268,7 +267,7 @@ fn closed_now(
         Some(Reason::Exhausted(feature.clone()))
     } else if let Some(strain) = builder.strain() {
         Some(Reason::Strained(strain))
-    } else if builder.busy >= builder.slots() {
+    } else if builder.busy() >= builder.slots() {
         Some(Reason::Busy(builder.slots()))
     } else {
         None

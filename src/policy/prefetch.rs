@@ -107,9 +107,7 @@ impl State {
         let finish = |(name, builder): (&BuilderName, &Builder)| {
             let first = self.ahead.under_way.get(name).and_then(|first| self.builds.get(*first));
             let first = first.map_or(Duration::ZERO, |first| outlook.expected(first, builder));
-            outlook.next_slot(builder, now)
-                + first
-                + outlook.lasts(build, builder, work, missing[builder.bit])
+            builder.next_slot(now) + first + outlook.lasts(build, builder, work, missing[builder.bit])
         };
         let (_, name, builder) = takers
             .filter(|(_, builder)| builder.takes_builds())
@@ -121,5 +119,5 @@ impl State {
 }
 
 fn is_full(builder: &Builder) -> bool {
-    builder.takes_builds() && builder.busy > 0 && builder.busy >= builder.slots()
+    builder.takes_builds() && builder.busy() > 0 && builder.busy() >= builder.slots()
 }

@@ -1,7 +1,7 @@
 //! Which paths lie on which builders, as far as we were told. It serves estimates only: the builder is asked again
 //! before anything is uploaded, since it may have collected its garbage.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::bits::Bits;
 use super::event::Input;
@@ -10,13 +10,13 @@ use crate::domain::StoreHash;
 /// For each path the builders that have it.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
-    builders: BTreeMap<StoreHash, Bits>,
+    builders: HashMap<StoreHash, Bits>,
     limit: usize,
 }
 
 impl Presence {
     pub(super) fn new(limit: usize) -> Self {
-        Self { builders: BTreeMap::new(), limit }
+        Self { builders: HashMap::new(), limit }
     }
 
     pub(super) fn add(&mut self, builder: usize, paths: impl IntoIterator<Item = StoreHash>) {
@@ -45,14 +45,22 @@ impl Presence {
 
     /// Bytes of `closure` that are missing on each builder, by its bit; `builders` is one more than the highest bit.
     pub(super) fn missing(&self, closure: &[Input], builders: usize) -> Vec<u64> {
-        let total: u64 = closure.iter().fold(0, |sum, input| sum.saturating_add(input.bytes));
-        let mut missing = vec![total; builders];
-        for input in closure {
-            let Some(present) = self.builders.get(&input.path) else { continue };
-            for bit in present.iter().take_while(|bit| *bit < builders) {
-                missing[bit] = missing[bit].saturating_sub(input.bytes);
+        let mut everywhere = 0_u64;
+        let mut missing = vec![0_u64; builders];
+        for Input { path, bytes } in closure {
+            match self.builders.get(path) {
+                None => everywhere = everywhere.saturating_add(*bytes),
+                Some(present) => {
+                    for bit in present.absent().take_while(|bit| *bit < builders) {
+                        missing[bit] = missing[bit].saturating_add(*bytes);
+                    }
+                    for rest in missing.iter_mut().skip(present.width()) {
+                        *rest = rest.saturating_add(*bytes);
+                    }
+                }
             }
         }
+        missing.iter_mut().for_each(|bytes| *bytes = bytes.saturating_add(everywhere));
         missing
     }
 }

@@ -146,8 +146,11 @@ impl State {
         group.fits.iter().any(|bit| free.contains(bit) && untried(bit)) || !group.fits.iter().any(untried)
     }
 
-    fn start(&mut self, id: BuildId, name: BuilderName, reasons: Reasons, now: Time) {
+    fn start(&mut self, id: BuildId, name: BuilderName, mut reasons: Reasons, now: Time) {
         let cores = self.cores_for(id, &name);
+        shorten(&mut reasons, &name);
+        let (Some(build), Some(builder)) = (self.builds.get(id), self.fleet.get(&name)) else { return };
+        let expected = self.outlook().expected(build, builder);
         self.dequeue(id);
         let Some(build) = self.builds.get_mut(id) else { return };
         self.queue.started(build.key, self.settings.patience);
@@ -174,7 +177,7 @@ impl State {
         build.said = None;
         builder.attempts.insert(attempt);
         self.ahead.started(id, &name);
-        builder.occupy(&build.shape.features);
+        builder.occupy(attempt, expected, &build.shape.features, now);
         let note = build.note.take();
         let requests = build.requests.clone();
         let line = match (note, second) {
@@ -255,5 +258,18 @@ impl State {
         let room =
             || group.fits.iter().filter_map(|bit| self.fleet.by_bit(bit)).any(|(_, b)| b.has_free_slot());
         Some(if why == Waiting::Busy && build.is_particular() && room() { Waiting::Again } else { why })
+    }
+}
+
+/// Keeps the chosen one's and a screenful of others: what is remembered of attempts is bounded however large the fleet.
+fn shorten(reasons: &mut Reasons, chosen: &BuilderName) {
+    const KEPT: usize = 50;
+    if reasons.len() > KEPT {
+        let mut others = 0;
+        reasons.retain(|(name, _)| {
+            others += usize::from(name != chosen);
+            name == chosen || others < KEPT
+        });
+        reasons.shrink_to_fit();
     }
 }

@@ -265,7 +265,7 @@ pub(super) fn builder_row(name: &BuilderName, builder: &Builder, now: Time) -> B
         labels: builder.spec.labels.clone(),
         drained: builder.closed_by().cloned(),
         slots: builder.slots(),
-        busy: builder.busy,
+        busy: builder.busy(),
         speed_factor: (builder.own_speed() * 100.0).round() / 100.0,
         trust: caps.map(|caps| caps.trust),
         nix_version: caps.and_then(|caps| caps.nix_version.clone()),

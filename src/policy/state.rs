@@ -147,8 +147,8 @@ impl State {
     }
 
     pub(super) fn outlook(&self) -> Outlook<'_> {
-        let Self { fleet, builds, presence, estimates, graph, settings, .. } = self;
-        Outlook { fleet, builds, presence, estimates, graph, settings }
+        let Self { fleet, presence, estimates, graph, settings, .. } = self;
+        Outlook { fleet, presence, estimates, graph, settings }
     }
 
     fn hear(&mut self, event: Event, now: Time) {
