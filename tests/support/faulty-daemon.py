@@ -62,14 +62,16 @@ victim_ordered = threading.Event()
 
 
 def main():
-    if os.path.exists(DEAD):
-        be_dead()
-    note("start")
     os.makedirs(RUNNING, exist_ok=True)
-    mine = os.path.join(RUNNING, str(os.getpid()))
-    open(mine, "w").close()
     signal.signal(signal.SIGTERM, lambda *_: end_all())
     signal.signal(signal.SIGUSR1, lambda *_: freeze())
+    mine = os.path.join(RUNNING, str(os.getpid()))
+    open(mine, "w").close()
+    # Whoever makes the machine dead says so before it looks who is running: one of both is noticed.
+    if os.path.exists(DEAD):
+        os.unlink(mine)
+        be_dead()
+    note("start")
     global daemon
     daemon = subprocess.Popen(
         ["nix-daemon", *sys.argv[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
@@ -214,17 +216,22 @@ def tell_other_channels(number):
 
 def freeze():
     frozen.set()
-    kill_tree(daemon.pid)
+    end_daemon()
 
 
 def end_all():
     """The daemon and its builds end, and then this process."""
-    kill_tree(daemon.pid)
+    end_daemon()
     try:
         os.unlink(os.path.join(RUNNING, str(os.getpid())))
     except FileNotFoundError:
         pass
     os._exit(1)
+
+
+def end_daemon():
+    if daemon:
+        kill_tree(daemon.pid)
 
 
 def kill_tree(pid):
