@@ -7,7 +7,7 @@ from lib_tailnet import Tailnet
 from lib_workflow import SEED, Cluster, policy
 
 needs = ("command:wait", "command:builder", "command:join", "python:yaml")
-limit_seconds = 150
+limit_seconds = 200
 RUNNER = {"role": "builder", "tailscale": True, "authorized": False, "access": "ssh"}
 nodes = {
     "control": {"role": "control"},

@@ -6,6 +6,7 @@ from lib import Agent, Coordinator, Machine, nix_build, ran_on, several, start_a
 from lib_tailnet import Tailnet, by_tag
 
 needs = ("command:builder",)
+limit_seconds = 200
 nodes = {
     "control": {"role": "control"},
     "hub": {"role": "coordinator", "tailscale": True},

@@ -9,6 +9,7 @@ from lib_tailnet import Tailnet, by_tag, received_from
 
 # There are no keys: nobody is let in by one, and the builders' own sshd is off.
 BUILDER = {"role": "builder", "tailscale": True, "authorized": False, "access": "ssh"}
+limit_seconds = 200
 nodes = {
     "control": {"role": "control"},
     "hub": {"role": "coordinator", "tailscale": True},

@@ -8,6 +8,7 @@ from lib import Coordinator, Machine, derivation, nix_build, ran_on, several, st
 from lib_tailnet import Tailnet, by_tag, peers
 
 BUILDER = {"role": "builder", "tailscale": True, "authorized": False, "access": "ssh"}
+limit_seconds = 200
 nodes = {
     "control": {"role": "control"},
     "hub": {"role": "coordinator", "tailscale": True},

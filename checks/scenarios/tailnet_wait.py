@@ -9,6 +9,7 @@ from lib import Coordinator, Machine, start_all, subtest
 from lib_tailnet import Tailnet, by_tag
 
 needs = ("command:wait",)
+limit_seconds = 200
 BUILDER = {"role": "builder", "tailscale": True, "authorized": False, "access": "ssh"}
 nodes = {
     "control": {"role": "control"},

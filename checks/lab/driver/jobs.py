@@ -39,9 +39,10 @@ class Options:
 def run_all(jobs: list[Job], options: Options, missing: Callable[[str], str | None]) -> Counter[Outcome]:
     """The number of jobs by outcome. `missing` says what a scenario needs and muster does not have.
 
-    What fails beside others, if it is not many, is run once more alone: bounds of time may break where the machine is too busy.
+    The longest begin first, so that none runs alone at the end. What fails beside others, if it is not many, is run once more alone: bounds of time may break where the machine is too busy.
     """
     cgroup.sweep()
+    jobs = sorted(jobs, key=limit, reverse=True)
     with ThreadPoolExecutor(options.side_by_side) as pool:
         outcomes = list(pool.map(lambda job: run(job, options, missing), jobs))
     if options.side_by_side > 1 and outcomes.count("FAILED") <= MOST_AGAIN:
@@ -66,18 +67,22 @@ def run(job: Job, options: Options, missing: Callable[[str], str | None]) -> Out
     return outcome
 
 
+def limit(job: Job) -> int:
+    """Seconds that a scenario may take."""
+    return int(getattr(load(job.scenario), "limit_seconds", 120))
+
+
 def in_box(job: Job, logs: Path, options: Options) -> int:
     run_id = f"{os.getpid()}-{job.scenario}-{job.versions}".replace(".", "_")
     words = [*BOX, sys.executable, "-m", "driver", job.scenario, "--run", run_id, "--logs", logs, "--muster", options.muster]
     words += ["--versions", job.versions.coordinator, job.versions.builder, job.versions.access]
     words += ["--loud"] * options.loud + ["--keep"] * options.keep
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "checks/lab"), "PYTHONDONTWRITEBYTECODE": "1"}
-    limit = None if options.keep else 60 + int(getattr(load(job.scenario), "limit_seconds", 120))
     with (logs / "box.log").open("wb") as said:
         stderr = None if options.loud or options.keep else said
         box = subprocess.Popen([str(word) for word in words], env=env, stdout=said, stderr=stderr, stdin=None if options.keep else subprocess.DEVNULL)
         try:
-            return box.wait(limit)
+            return box.wait(None if options.keep else 60 + limit(job))
         except subprocess.TimeoutExpired:
             box.kill()
             return box.wait()
