@@ -308,7 +308,7 @@ def chain() -> str:
     for number in range(CHAIN):
         before = [f"link{number - 1}"] if number else []
         read = "cat $inputs >/dev/null; " if number else ""
-        links[f"link{number}"] = derivation(f"link{number}", f"{read}head -c {LINK_MB}M /dev/urandom >$out", inputs=before)
+        links[f"link{number}"] = derivation(f"link{number}", f"{read}head -c {LINK_MB}000000 /dev/urandom >$out", inputs=before)
     return graph(links, [f"link{CHAIN - 1}"])
 
 
