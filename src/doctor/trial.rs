@@ -30,8 +30,8 @@ impl Wanted {
 /// A list of derivations that nobody has ever built: `salt` is new each time, of letters and digits. Systems and
 /// features hold neither a quote nor a backslash nor a `$` that Nix would take for something else.
 pub fn expression(salt: &str, wanted: &[Wanted]) -> String {
-    // Long enough that they run side by side, with nothing but a shell.
-    const SCRIPT: &str = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo $name > $out";
+    // Long enough, a second or so, that all are asked for before the first one ends; with nothing but a shell.
+    const SCRIPT: &str = "i=0; while [ $i -lt 1000000 ]; do i=$((i+1)); done; echo $name > $out";
     let one = |number: usize, wanted: &Wanted| {
         let features: Vec<String> = wanted.features.iter().map(|feature| quoted(feature.as_str())).collect();
         format!(
