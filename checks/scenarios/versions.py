@@ -21,11 +21,11 @@ def script(localmachine: Machine, old: Machine, middle: Machine, new: Machine) -
         assert all(version in (found[name] or "") for name, version in VERSIONS.items()), found
 
     with subtest("each builds"):
-        paths = nix_build(localmachine, several(9, script="cat /labhost >$out; sleep 1"))
+        paths = nix_build(localmachine, several(9, script="cat /labhost >$out; sleep 3"))
         assert {ran_on(path, builders) for path in paths} == set(VERSIONS)
 
     with subtest("outputs of one are inputs of another"):
-        parts = {f"p{number}": derivation(f"part{number}", "cat /labhost >$out; sleep 1") for number in range(6)}
+        parts = {f"p{number}": derivation(f"part{number}", "cat /labhost >$out; sleep 3") for number in range(6)}
         whole = derivation("whole", "cat /labhost $inputs >$out", inputs=parts)
         [path] = nix_build(localmachine, graph({**parts, "whole": whole}, goals=["whole"]))
         assert set(localmachine.succeed(f"cat {path}").split()) == set(VERSIONS)
