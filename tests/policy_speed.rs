@@ -138,7 +138,7 @@ impl Bench {
     }
 }
 
-/// DESIGN 11: 200 builders and 2,000 queued builds, 99 of 100 steps below 1 ms.
+/// 200 builders and 2,000 queued builds: 99 of 100 steps below 1 ms.
 #[test]
 #[ignore = "measures; of meaning in a release build on a quiet machine only"]
 fn a_step_with_200_builders_and_2000_queued_builds_takes_less_than_a_millisecond() {
@@ -150,7 +150,7 @@ fn a_step_with_200_builders_and_2000_queued_builds_takes_less_than_a_millisecond
     assert!(at(990) < Duration::from_millis(1));
 }
 
-/// DESIGN 11: 1,000 builders and 60,000 builds take time in proportion, and 200 MB.
+/// 1,000 builders and 60,000 builds take time in proportion, and 200 MB.
 #[test]
 #[ignore = "measures; of meaning in a release build on a quiet machine only"]
 fn a_thousand_builders_and_sixty_thousand_builds_stay_linear_and_within_200_megabytes() {
