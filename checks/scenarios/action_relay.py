@@ -6,17 +6,11 @@ import re
 
 from lib import Machine, start_all, subtest, write
 from lib_tailnet import Tailnet
-from lib_workflow import Cluster, policy, recommended
+from lib_workflow import NEEDS, NODES, Cluster, policy, recommended
 
-needs = ("command:wait", "command:builder", "command:join", "python:yaml")
+needs = NEEDS
 limit_seconds = 200
-RUNNER = {"role": "builder", "tailscale": True, "authorized": False, "access": "ssh"}
-nodes = {
-    "control": {"role": "control"},
-    "hub": {"role": "coordinator", "tailscale": True},
-    "b1": RUNNER,
-    "b2": RUNNER,
-}
+nodes = NODES
 # Each part reads what comes along with it, so that it has to travel.
 FLAKE = """{ outputs = { self }: { packages.x86_64-linux.my-package = let
   part = name: derivation { inherit name; system = "x86_64-linux"; builder = "/bin/sh"; source = self;

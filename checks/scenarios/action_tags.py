@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from lib import Machine, start_all, subtest
 from lib_tailnet import Tailnet
-from lib_workflow import SEED, Cluster, policy
+from lib_workflow import NEEDS, NODES, SEED, Cluster, policy
 
-needs = ("command:wait", "command:builder", "command:join", "python:yaml")
+needs = NEEDS
 limit_seconds = 200
-RUNNER = {"role": "builder", "tailscale": True, "authorized": False, "access": "ssh"}
-nodes = {
-    "control": {"role": "control"},
-    "hub": {"role": "coordinator", "tailscale": True},
-    "b1": RUNNER,
-    "b2": RUNNER,
-}
+nodes = NODES
 
 
 def script(control: Machine, hub: Machine, b1: Machine, b2: Machine) -> None:

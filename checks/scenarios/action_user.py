@@ -6,17 +6,11 @@ import time
 
 from lib import Machine, start_all, subtest, wait_for
 from lib_tailnet import Tailnet
-from lib_workflow import SEED, Cluster, policy
+from lib_workflow import NEEDS, NODES, SEED, Cluster, policy
 
-needs = ("command:wait", "command:builder", "command:join", "python:yaml")
+needs = NEEDS
 limit_seconds = 300
-RUNNER = {"role": "builder", "tailscale": True, "authorized": False, "access": "ssh"}
-nodes = {
-    "control": {"role": "control"},
-    "hub": {"role": "coordinator", "tailscale": True},
-    "b1": RUNNER,
-    "b2": RUNNER,
-}
+nodes = NODES
 # Not the coordinator's ssh processes, which are gone with it.
 LEFT = "pgrep -af '[m]uster(-action/bin/muster)? (coordinator|builder|action|wait)'"
 

@@ -6,17 +6,11 @@ import time
 
 from lib import Machine, start_all, subtest, wait_for
 from lib_tailnet import Tailnet
-from lib_workflow import Cluster, policy, recommended
+from lib_workflow import NEEDS, NODES, Cluster, policy, recommended
 
-needs = ("command:wait", "command:builder", "command:join", "python:yaml")
+needs = NEEDS
 limit_seconds = 540
-RUNNER = {"role": "builder", "tailscale": True, "authorized": False, "access": "ssh"}
-nodes = {
-    "control": {"role": "control"},
-    "hub": {"role": "coordinator", "tailscale": True},
-    "b1": RUNNER,
-    "b2": RUNNER,
-}
+nodes = NODES
 
 
 def script(control: Machine, hub: Machine, b1: Machine, b2: Machine) -> None:

@@ -11,6 +11,9 @@ from lib import Background, Machine, write
 from lib_action import REPOSITORY, Job, load
 from lib_tailnet import POLICY
 
+NEEDS = ("command:wait", "command:builder", "command:join", "python:yaml")
+RUNNER = {"role": "builder", "tailscale": True, "authorized": False, "access": "ssh"}
+NODES = {"control": {"role": "control"}, "hub": {"role": "coordinator", "tailscale": True}, "b1": RUNNER, "b2": RUNNER}
 EXAMPLE = "action/examples/nix-build.yml"
 COUNTS = '{"ubuntu-24.04": 2}'
 FLAKE = """{ outputs = _: { packages.x86_64-linux.my-package = let
