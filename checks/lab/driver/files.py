@@ -13,7 +13,6 @@ from .nodes import FORCED, Node
 
 BASE_CONF = Path(__file__).resolve().parent.parent / "nix.conf"
 
-# Whom the root file system doesn't have yet: name, uid, home. The builders' user has a home that does not exist.
 # As far as muster uses it. Others than root become root by a setpriv that belongs to root and runs as its owner, which a
 # scenario puts there; like the real one it takes the environment away, but for what is to be kept.
 SUDO = r"""#!/bin/sh
@@ -24,6 +23,7 @@ for name in $keep; do eval "set -- \"\$name=\${$name}\" \"\$@\""; done
 set -- env -i HOME=/root LOGNAME=root USER=root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 exec become-root --reuid 0 --regid 0 --clear-groups -- "$@"
 """
+# Whom the root file system doesn't have yet: name, uid, home. The builders' user has a home that does not exist.
 ALICE = ("alice", 1001, "/home/alice")
 REMOTEBUILD = ("remotebuild", 1002, "/home/remotebuild")
 

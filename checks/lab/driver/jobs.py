@@ -39,7 +39,8 @@ class Options:
 def run_all(jobs: list[Job], options: Options, missing: Callable[[str], str | None]) -> Counter[Outcome]:
     """The number of jobs by outcome. `missing` says what a scenario needs and muster does not have.
 
-    The longest begin first, so that none runs alone at the end. What fails beside others, if it is not many, is run once more alone: bounds of time may break where the machine is too busy.
+    The longest begin first, so that none runs alone at the end. What fails beside others, if it is not many, is run once more
+    alone: bounds of time may break where the machine is too busy.
     """
     cgroup.sweep()
     jobs = sorted(jobs, key=limit, reverse=True)
