@@ -87,6 +87,14 @@ mod tests {
     }
 
     #[test]
+    fn a_builder_that_came_later_lacks_what_was_there_before() {
+        let mut presence = Presence::new(10);
+        presence.add(0, [hash('a')]);
+        let missing = presence.missing(&[Input { path: hash('a'), bytes: 5 }], 130);
+        assert_eq!((missing[0], missing[1], missing[64], missing[129]), (0, 5, 5, 5));
+    }
+
+    #[test]
     fn the_memory_of_paths_is_bounded() {
         let mut presence = Presence::new(3);
         presence.add(0, "abcdfghijk".chars().map(hash));
