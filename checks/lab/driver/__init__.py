@@ -14,6 +14,7 @@ machine   one machine: a shell, a power switch and a cable
 log       what a run says
 driver    all of them together
 plan      which scenario runs on which versions of Nix
+pool      jobs side by side, as many as there is room for
 jobs      each scenario in a box of its own: one line, one log directory
 __main__  one scenario, inside its box
 
