@@ -34,11 +34,18 @@ class Options:
     keep: bool = False
 
 
-def run_all(jobs: list[Job], options: Options, missing: Callable[[str], str | None]) -> pool.Sums:
-    """Runs all. `missing` says what a scenario needs and muster does not have. The longest begin first, so that none runs
-    alone at the end."""
+def run_all(jobs: list[Job], options: Options, missing: Callable[[str], str | None], passes: Callable[[Job], None] | None = None) -> pool.Sums:
+    """Runs all. `missing` says what a scenario needs and muster does not have; `passes` hears of each that passes, at once.
+    The longest begin first, so that none runs alone at the end."""
+
+    def noted(job: Job) -> Outcome:
+        outcome = run(job, options, missing)
+        if passes and outcome == "passed":
+            passes(job)
+        return outcome
+
     cgroup.sweep()
-    return pool.run_all(sorted(jobs, key=limit, reverse=True), lambda job: run(job, options, missing), options.side_by_side)
+    return pool.run_all(sorted(jobs, key=limit, reverse=True), noted, options.side_by_side)
 
 
 def run(job: Job, options: Options, missing: Callable[[str], str | None]) -> Outcome:
