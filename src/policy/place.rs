@@ -29,6 +29,35 @@ pub struct Placement {
 /// What speaks for or against each builder.
 pub type Reasons = Vec<(BuilderName, Reason)>;
 
+/// A decision that nobody has to remember yet.
+pub(super) struct Weighed<'a> {
+    /// Where the build can start now.
+    pub choice: Option<&'a BuilderName>,
+    reasons: Vec<(&'a BuilderName, Reason)>,
+}
+
+impl Weighed<'_> {
+    /// All of it.
+    pub(super) fn remember(self) -> Placement {
+        let choice = self.choice.cloned();
+        let reasons = self.reasons.into_iter().map(|(name, reason)| (name.clone(), reason)).collect();
+        Placement { choice, reasons }
+    }
+
+    /// The chosen one's reason and a screenful of others: what is remembered of attempts is bounded however large the fleet.
+    pub(super) fn outline(self) -> Option<(BuilderName, Reasons)> {
+        const KEPT: usize = 50;
+        let choice = self.choice?;
+        let mut outline = Vec::with_capacity(self.reasons.len().min(KEPT + 1));
+        for (name, reason) in self.reasons {
+            if name == choice || outline.len() < KEPT {
+                outline.push((name.clone(), reason));
+            }
+        }
+        Some((choice.clone(), outline))
+    }
+}
+
 /// What speaks for or against a builder.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reason {
@@ -151,12 +180,11 @@ pub(super) fn either(labels: &BTreeSet<Label>) -> String {
 const WORTH_WAITING: f64 = 0.6;
 
 /// Decides where `build` can start now, with `ahead` others like it before it.
-pub(super) fn place(build: &Build, outlook: &Outlook<'_>, ahead: usize, now: Time) -> Placement {
+pub(super) fn place<'a>(build: &Build, outlook: &Outlook<'a>, ahead: usize, now: Time) -> Weighed<'a> {
     let (fleet, settings) = (outlook.fleet, outlook.settings);
     let against =
         |builder: &Builder| unfit(&build.shape, builder, settings).or_else(|| unready(build, builder, now));
-    let mut reasons: Vec<_> =
-        fleet.iter().map(|(name, builder)| (name.clone(), builder, against(builder))).collect();
+    let mut reasons: Vec<_> = fleet.iter().map(|(name, builder)| (name, builder, against(builder))).collect();
     let open = reasons.iter().filter(|(_, _, reason)| reason.is_none());
     let fewest = open.map(|(name, ..)| build.failures_on(name)).min().unwrap_or(0);
     let missing = outlook.presence.missing(&build.ask.closure, fleet.width());
@@ -198,8 +226,8 @@ pub(super) fn place(build: &Build, outlook: &Outlook<'_>, ahead: usize, now: Tim
     if let Some((finish, index)) = choice {
         reasons[index].2 = Some(Reason::Chosen(finish));
     }
-    Placement {
-        choice: choice.map(|(_, index)| reasons[index].0.clone()),
+    Weighed {
+        choice: choice.map(|(_, index)| reasons[index].0),
         reasons: reasons.into_iter().filter_map(|(name, _, reason)| Some((name, reason?))).collect(),
     }
 }

@@ -169,6 +169,11 @@ impl Queue {
 }
 
 impl Group {
+    /// How many builds start before the last one of an invocation with so many, while all have equal shares.
+    pub(super) fn before_the_last_of(&self, count: usize) -> usize {
+        self.order.values().map(|builds| builds.len().min(count)).sum::<usize>() - 1
+    }
+
     pub(super) fn builds(&self) -> impl Iterator<Item = BuildId> {
         self.order.values().flat_map(BTreeMap::values).copied()
     }

@@ -6,7 +6,7 @@ use super::bits::Bits;
 use super::builds::{Attempt, Build};
 use super::event::Effect;
 use super::fleet::{Builder, Health};
-use super::place::{Placement, Reasons, unfit};
+use super::place::{Reasons, unfit};
 use super::queue::{Group, Key, Shape};
 use super::state::{Drain, State};
 use super::waiting::{self, Waiting};
@@ -101,33 +101,45 @@ impl State {
     }
 
     fn placed(&self, id: BuildId, ahead: usize, now: Time) -> Option<(BuildId, BuilderName, Reasons)> {
-        let Placement { choice, reasons } = self.place_behind(id, ahead, now)?;
-        Some((id, choice?, reasons))
+        let (builder, reasons) = self.place_behind(id, ahead, now)?.outline()?;
+        Some((id, builder, reasons))
     }
 
-    /// Where the first one had better wait for a fast builder, the last one may have to wait for so long that a slow one is
-    /// right for it; but nobody is sent there of whom nothing is known.
+    /// Where the first one had better wait for a fast builder, the last one of an invocation may have to wait for so long that a
+    /// slow one is right for it; but nobody is sent there of whom nothing is known. Invocations are asked in turn, so that
+    /// slow builders are nobody's lot; one that has fewer builds before its last than another who declined is not asked.
     fn last_placed(
         &self,
         group: &Group,
         first: BuildId,
         now: Time,
     ) -> Option<(BuildId, BuilderName, Reasons)> {
-        let lasts = group.order.values().filter_map(|builds| builds.last_key_value());
-        let (_, last) = lasts.max_by_key(|(key, _)| self.queue.place(**key))?;
         let outlook = self.outlook();
-        let plain = |id: &BuildId| {
-            self.builds.get(*id).is_some_and(|build| !build.is_particular() && outlook.knows(build))
+        let plain = |id: BuildId| {
+            self.builds.get(id).is_some_and(|build| !build.is_particular() && outlook.knows(build))
         };
-        let last = Some(*last).filter(|last| *last != first && plain(last))?;
-        self.placed(last, group.builds().count() - 1, now)
+        let lasts = group.order.values().filter_map(|builds| Some((builds.last_key_value()?, builds.len())));
+        let mut lasts: Vec<_> = lasts
+            .filter(|((_, id), _)| **id != first && plain(**id))
+            .map(|((key, id), count)| (self.queue.place(*key), *id, count))
+            .collect();
+        lasts.sort_by_key(|(place, ..)| *place);
+        let mut declined = 0;
+        lasts.into_iter().find_map(|(_, last, count)| {
+            let ahead = group.before_the_last_of(count);
+            if ahead <= declined {
+                return None;
+            }
+            declined = ahead;
+            self.placed(last, ahead, now)
+        })
     }
 
     fn first_of(&self, group: &Group, free: &Bits, now: Time) -> Option<(Key, BuildId)> {
         let can_start = |id: BuildId| match self.builds.get(id) {
             Some(build) if build.is_particular() => {
                 self.has_hope(build, group, free)
-                    && self.place(id, now).is_some_and(|place| place.choice.is_some())
+                    && self.place_behind(id, 0, now).is_some_and(|place| place.choice.is_some())
             }
             other => other.is_some(),
         };
@@ -146,9 +158,8 @@ impl State {
         group.fits.iter().any(|bit| free.contains(bit) && untried(bit)) || !group.fits.iter().any(untried)
     }
 
-    fn start(&mut self, id: BuildId, name: BuilderName, mut reasons: Reasons, now: Time) {
+    fn start(&mut self, id: BuildId, name: BuilderName, reasons: Reasons, now: Time) {
         let cores = self.cores_for(id, &name);
-        shorten(&mut reasons, &name);
         let (Some(build), Some(builder)) = (self.builds.get(id), self.fleet.get(&name)) else { return };
         let expected = self.outlook().expected(build, builder);
         self.dequeue(id);
@@ -258,18 +269,5 @@ impl State {
         let room =
             || group.fits.iter().filter_map(|bit| self.fleet.by_bit(bit)).any(|(_, b)| b.has_free_slot());
         Some(if why == Waiting::Busy && build.is_particular() && room() { Waiting::Again } else { why })
-    }
-}
-
-/// Keeps the chosen one's and a screenful of others: what is remembered of attempts is bounded however large the fleet.
-fn shorten(reasons: &mut Reasons, chosen: &BuilderName) {
-    const KEPT: usize = 50;
-    if reasons.len() > KEPT {
-        let mut others = 0;
-        reasons.retain(|(name, _)| {
-            others += usize::from(name != chosen);
-            name == chosen || others < KEPT
-        });
-        reasons.shrink_to_fit();
     }
 }

@@ -16,7 +16,7 @@ use super::graph::Graph;
 use super::journal::Journal;
 use super::memory::Memory;
 use super::outage::Outage;
-use super::place::{self, Placement};
+use super::place::{self, Placement, Weighed};
 use super::prefetch::Ahead;
 use super::presence::Presence;
 use super::queue::Queue;
@@ -138,11 +138,11 @@ impl State {
 
     /// Where a build could start now, with the reasons; none where it is not known (any more).
     pub fn place(&self, build: BuildId, now: Time) -> Option<Placement> {
-        self.place_behind(build, 0, now)
+        Some(self.place_behind(build, 0, now)?.remember())
     }
 
     /// The same with so many others like it before it.
-    pub(super) fn place_behind(&self, build: BuildId, ahead: usize, now: Time) -> Option<Placement> {
+    pub(super) fn place_behind(&self, build: BuildId, ahead: usize, now: Time) -> Option<Weighed<'_>> {
         Some(place::place(self.builds.get(build)?, &self.outlook(), ahead, now))
     }
 

@@ -73,6 +73,55 @@ fn of_many_that_wait_the_last_one_goes_to_the_slow_builder() {
     assert!(starts[0].0.build > BuildId(9), "not before about twenty would have to wait for each other");
 }
 
+/// Two invocations with long queues on a fast builder and one at a fifth: who started, and where.
+fn starts_of_two(counts: [u64; 2]) -> Vec<(u32, String)> {
+    let mut world = fast_and_slow(1.0, 0.2);
+    world.tell(Event::Recalled(vec![seen(10)]));
+    let mut of = BTreeMap::new();
+    for (pid, count) in (1..).zip(counts) {
+        for number in 0..count {
+            let client = Client { uid: 0, pid };
+            let request = world.request(Ask { client, ..ask(u64::from(pid) * 1_000 + number) });
+            of.insert(request, pid);
+        }
+    }
+    let mut starts = Vec::new();
+    let mut running = BTreeMap::new();
+    for turn in 0..100 {
+        let started = |effect: Effect| match effect {
+            Effect::Start { attempt, builder, requests, .. } => Some((attempt, builder, requests[0])),
+            _ => None,
+        };
+        for (attempt, builder, request) in world.take().into_iter().filter_map(started) {
+            starts.push((of[&request], builder.to_string()));
+            running.insert(builder.to_string(), attempt);
+        }
+        let ends = if turn % 5 == 4 { "slow" } else { "fast" };
+        if let Some(attempt) = running.remove(ends) {
+            world.pass(2.0);
+            world.end(attempt, done());
+        }
+    }
+    starts
+}
+
+#[test]
+fn slow_builders_are_nobodys_lot() {
+    let starts = starts_of_two([100, 100]);
+    let count = |pid, builder| starts.iter().filter(|start| **start == (pid, String::from(builder))).count();
+    for builder in ["slow", "fast"] {
+        let [one, other] = [1, 2].map(|pid| count(pid, builder));
+        assert!(one.abs_diff(other) <= 2 && one > 5, "on {builder}: {one} and {other}");
+    }
+}
+
+#[test]
+fn an_invocation_with_many_builds_uses_the_slow_builder_while_one_with_few_waits_for_the_fast_one() {
+    let starts = starts_of_two([2, 100]);
+    assert!(starts.contains(&(2, "slow".to_owned())), "{starts:?}");
+    assert!(!starts.contains(&(1, "slow".to_owned())), "{starts:?}");
+}
+
 #[test]
 fn nothing_unknown_is_sent_to_a_slow_builder_however_long_the_queue() {
     let mut world = fast_and_slow(1.0, 0.05);
