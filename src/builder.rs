@@ -123,10 +123,7 @@ impl Agent {
                     self.wake_at = None;
                     self.step(Event::Woke)
                 }
-                _ = beat.tick() => {
-                    self.beat();
-                    None
-                }
+                _ = beat.tick() => self.beat(),
             };
             if let Some(ending) = ending {
                 return ending;
@@ -154,7 +151,8 @@ impl Agent {
             Ask::Claim { coordinator, name, demand, granted } => {
                 if self.claimants.insert(session) {
                     tracing::info!(coordinator = name, by, "claims this builder");
-                    let beat = self.beat_now();
+                    let load = self.meter.load();
+                    let beat = self.beat_of(load);
                     self.tell(session, beat);
                 }
                 self.step(Event::Claimed { session, coordinator, name, demand, granted })
@@ -178,16 +176,19 @@ impl Agent {
     fn ordered(&mut self, session: SessionId, event: Event, said: &str) -> Option<Ending> {
         self.tell(session, Tell::Done { said: said.to_owned() });
         let ending = self.step(event);
-        self.beat();
-        ending
+        ending.or_else(|| self.beat())
     }
 
     fn step(&mut self, event: Event) -> Option<Ending> {
         let mut ending = None;
         for effect in self.claims.step(event, self.now()) {
             match effect {
-                Effect::Grant { session, slots, shared } => {
-                    self.tell(session, Tell::Granted { slots, shared, lease_ms: millis(self.lease) });
+                Effect::Grant { session, slots, bears, shared } => {
+                    self.tell(session, Tell::Granted { slots, bears, shared, lease_ms: millis(self.lease) });
+                }
+                Effect::Learned(slots) => {
+                    let stated = self.claims.stated();
+                    tracing::info!(slots, stated, "this machine is taken to bear so many builds at once");
                 }
                 Effect::Lapsed(coordinator, name) => {
                     tracing::warn!(%coordinator, name, "has said nothing for too long: its claim has lapsed");
@@ -199,22 +200,20 @@ impl Agent {
         ending
     }
 
-    fn beat(&mut self) {
+    fn beat(&mut self) -> Option<Ending> {
         if self.claimants.is_empty() {
-            return;
+            return None;
         }
-        let beat = self.beat_now();
+        let load = self.meter.load();
+        let beat = self.beat_of(load);
         for session in self.claimants.clone() {
             self.tell(session, beat.clone());
         }
+        self.step(Event::Loaded(load))
     }
 
-    fn beat_now(&mut self) -> Tell {
-        Tell::Beat { load: self.load(), closed: self.claims.closed().map(str::to_owned) }
-    }
-
-    fn load(&mut self) -> Load {
-        self.meter.load()
+    fn beat_of(&self, load: Load) -> Tell {
+        Tell::Beat { load, closed: self.claims.closed().map(str::to_owned) }
     }
 
     /// A session that takes nothing is let go: its task ends when nobody can tell it anything.
@@ -245,11 +244,12 @@ impl Agent {
         Status {
             schema: 1,
             slots: self.claims.slots(),
+            stated_slots: Some(self.claims.stated()),
             ephemeral: self.ephemeral,
             closed: self.claims.closed().map(str::to_owned),
             claims: rows.collect(),
             age_ms: millis(now.since_start()),
-            load: self.load(),
+            load: self.meter.load(),
         }
     }
 

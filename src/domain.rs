@@ -23,7 +23,7 @@ pub use build::{AttemptId, AttemptOutcome, BuildId, BuildResult, BuildStatus, Cl
 pub use builder::{BuilderName, BuilderSpec, Capabilities, Slots, Trust};
 pub use claim::{BadCoordinatorId, CoordinatorId, Demand, Grant, REFUSES};
 pub use derivation::{BasicDerivation, DerivationOutput};
-pub use estimate::{GraphNode, Load, Measurement, Observation};
+pub use estimate::{GraphNode, Load, Measurement, Observation, Size};
 pub use hash::Sha256;
 pub use host_key::{BadHostKey, HostKey};
 pub use measured::Measured;

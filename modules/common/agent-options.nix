@@ -16,7 +16,7 @@ in
   slots = mkOption {
     type = types.nullOr types.ints.positive;
     default = null;
-    description = "Builds at once, for all coordinators together. `null`: as many as cores, memory and build users allow.";
+    description = "Builds at once, for all coordinators together. `null`: as many as cores, memory and build users allow, and then learned.";
   };
   idleTimeout = mkOption {
     type = types.nullOr duration;

@@ -79,7 +79,8 @@ pub struct StatusArgs {
 /// How the agent runs.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub struct RunArgs {
-    /// Builds at once, of all coordinators together [default: as many as a coordinator takes the machine for].
+    /// Builds at once, of all coordinators together [default: as many as cores, memory and build users
+    /// allow, and then learned].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub slots: Option<u32>,
     /// A user whose ssh login may claim this builder, besides root and the agent's own user; may be repeated.

@@ -11,6 +11,7 @@ use super::{Failure, block_on, print};
 use crate::builder::{self, Settings};
 use crate::cli::builder::{AgentPlace, BuilderArgs, BuilderCommand, OnIdle, RunArgs, StatusArgs};
 use crate::config::{AllowedUser, Environment, agent_socket, system_agent_socket};
+use crate::edge::load::Meter;
 use crate::edge::{agent, files, release, serve, users};
 use crate::policy::claims::{Ending, Terms};
 use crate::render::agent as show;
@@ -75,6 +76,7 @@ fn settings(args: &RunArgs) -> Settings {
     Settings {
         terms: Terms {
             slots: args.slots,
+            size: Meter::default().size(),
             lease: args.lease_timeout,
             idle: args.idle_timeout,
             lifetime: args.max_lifetime,
@@ -157,6 +159,7 @@ fn status(args: &StatusArgs, environment: &Environment) -> Result<(), Failure> {
 fn shown(status: &Status, width: Option<u16>) -> String {
     let head = show::Head {
         slots: status.slots,
+        stated: status.stated_slots.unwrap_or(status.slots),
         ephemeral: status.ephemeral,
         closed: status.closed.as_deref(),
         pressure: [status.load.cpu, status.load.memory],

@@ -251,10 +251,10 @@ impl<'a, S: tokio::io::AsyncWrite> Talk<'a, S> {
     async fn hear(&mut self, tell: Tell) -> Result<Result<(), agent::AgentError>, End> {
         let builder = self.holder.reach.name();
         match tell {
-            Tell::Granted { slots, shared, lease_ms } => {
+            Tell::Granted { slots, bears, shared, lease_ms } => {
                 (self.granted, self.shared) = (slots, shared);
                 self.renew_every = RENEW.min(Duration::from_millis(lease_ms / 3).max(BURST));
-                self.grant.slots = Some(slots);
+                (self.grant.slots, self.grant.bears) = (Some(slots), bears);
                 self.holder.granted(self.grant.clone()).await;
                 // What was lowered is free for others as soon as we say that we know.
                 return Ok(self.claim().await);
@@ -268,13 +268,13 @@ impl<'a, S: tokio::io::AsyncWrite> Talk<'a, S> {
             }
             Tell::Leaving { why } => {
                 tracing::info!(%builder, why, "leaves");
-                let grant = Grant { slots: Some(0), closed: Some(format!("itself ({why})")) };
+                let grant = Grant { slots: Some(0), bears: None, closed: Some(format!("itself ({why})")) };
                 self.holder.granted(grant).await;
                 return Err(End::Left);
             }
             Tell::Refused { why } => {
                 tracing::warn!(%builder, "its agent refuses us: {why}");
-                let grant = Grant { slots: Some(0), closed: Some(format!("{REFUSES}{why}")) };
+                let grant = Grant { slots: Some(0), bears: None, closed: Some(format!("{REFUSES}{why}")) };
                 self.holder.granted(grant).await;
                 return Err(End::Refused);
             }

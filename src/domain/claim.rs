@@ -61,6 +61,8 @@ pub struct Demand {
 pub struct Grant {
     /// Builds at once; none where there is no agent that would say so.
     pub slots: Option<u32>,
+    /// Builds at once, of all coordinators together, as the agent was told or has learned; none where the coordinators know.
+    pub bears: Option<u32>,
     /// Why nothing new shall start there, where that is so.
     pub closed: Option<String>,
 }

@@ -55,6 +55,15 @@ pub enum Measurement {
     RoundTrip(Duration),
 }
 
+/// What a machine has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Processors.
+    pub cores: u32,
+    /// In bytes.
+    pub memory: u64,
+}
+
 /// How a builder bears its load, as its own machine says. What a machine cannot say is missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -69,6 +78,8 @@ pub struct Load {
     pub memory_available: Option<u64>,
     /// Tasks that want to run, over the last minute.
     pub average: Option<f64>,
+    /// Processors that had nothing to do, over the last seconds.
+    pub idle: Option<f64>,
 }
 
 impl Load {
@@ -81,6 +92,7 @@ impl Load {
             io: percent(self.io),
             memory_available: self.memory_available.filter(|bytes| *bytes < 1 << 50),
             average: self.average.filter(|value| (0.0..=1e6).contains(value)),
+            idle: self.idle.filter(|value| (0.0..=1e5).contains(value)),
         }
     }
 }
@@ -110,6 +122,7 @@ mod tests {
             io: Some(101.0),
             memory_available: Some(u64::MAX),
             average: Some(f64::INFINITY),
+            idle: Some(-0.5),
         };
         assert_eq!(absurd.sane(), Load::default());
         let good = Load { cpu: Some(12.5), memory_available: Some(1 << 33), ..Load::default() };

@@ -3,14 +3,17 @@
 //! A coordinator claims slots, and its claim lasts for a lease, counted from the last word that it said. The slots are
 //! split among those who hold claims: each gets one in turn, longest unserved first, as long as it wants more; what
 //! nobody wants is split evenly. A slot that was granted counts as used until its holder has confirmed that it is so no
-//! more, so that together they never run more than there are slots.
+//! more, so that together they never run more than there are slots. How many there are is learned (`bears`), unless it was
+//! said.
 //!
 //! Time is an argument; nothing here performs I/O.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::domain::{CoordinatorId, Demand, Time};
+use bears::{Bears, Use};
+
+use crate::domain::{CoordinatorId, Demand, Load, Size, Time};
 
 /// A connection to the agent.
 pub type SessionId = u64;
@@ -18,8 +21,10 @@ pub type SessionId = u64;
 /// What an agent was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
-    /// Builds at once, of all coordinators together; none = as many as one of them takes it to have.
+    /// Builds at once, of all coordinators together; none = as many as one of them takes it to have, and what is learned.
     pub slots: Option<u32>,
+    /// What the machine has.
+    pub size: Size,
     /// How long a claim lasts after its holder's last word.
     pub lease: Duration,
     /// How long it waits for a claim.
@@ -31,7 +36,7 @@ pub struct Terms {
 }
 
 /// What happens to an agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// A coordinator claims, or renews its claim.
     Claimed {
@@ -48,6 +53,8 @@ pub enum Event {
     },
     /// It gives its claim back.
     GivenBack(SessionId),
+    /// How busy the machine is.
+    Loaded(Load),
     /// The connection ended. The claim lasts as long as its lease.
     Closed(SessionId),
     /// Nothing new shall start (who wants that), or it may again.
@@ -67,9 +74,13 @@ pub enum Effect {
         session: SessionId,
         /// How many.
         slots: u32,
+        /// The same, of all together, where that was said or learned.
+        bears: Option<u32>,
         /// Whether somebody else has a claim as well.
         shared: bool,
     },
+    /// From now on the machine is taken to bear so many builds at once.
+    Learned(u32),
     /// Its claim has lapsed.
     Lapsed(CoordinatorId, String),
     /// The agent ends, and an ephemeral builder with it.
@@ -116,7 +127,7 @@ struct Holder {
     /// The last time that something of it ran.
     served: Time,
     /// What it was told last.
-    told: Option<(u32, bool)>,
+    told: Option<(u32, Option<u32>, bool)>,
 }
 
 /// Everything that an agent knows of its claims.
@@ -124,6 +135,7 @@ struct Holder {
 pub struct Claims {
     terms: Terms,
     holders: BTreeMap<CoordinatorId, Holder>,
+    bears: Bears,
     drained: Option<String>,
     expired: bool,
     unclaimed_since: Option<Time>,
@@ -137,6 +149,7 @@ impl Claims {
     /// Nobody has come yet.
     pub fn new(terms: Terms) -> Self {
         Self {
+            bears: Bears::new(terms.size),
             terms,
             holders: BTreeMap::new(),
             drained: None,
@@ -172,6 +185,11 @@ impl Claims {
 
     /// Builds at once, of all coordinators together.
     pub fn slots(&self) -> u32 {
+        self.bears.learned().unwrap_or_else(|| self.stated())
+    }
+
+    /// The same before anything was learned.
+    pub fn stated(&self) -> u32 {
         let claimed = self.holders.values().map(|holder| holder.demand.capacity).max();
         self.terms.slots.or(claimed).unwrap_or_default()
     }
@@ -198,6 +216,7 @@ impl Claims {
                     (holder.session, holder.told) = (None, None);
                 }
             }
+            Event::Loaded(load) => self.learn(&load, now),
             Event::Drained(by) => self.drained = by,
             Event::Dismissed(by) => self.end(Ending::Dismissed(by)),
             Event::Woke => {}
@@ -234,6 +253,21 @@ impl Claims {
         let confirmed = granted == holder.granted;
         let before = if confirmed { holder.granted } else { holder.held };
         holder.held = before.max(demand.running);
+    }
+
+    /// What was said of the slots is not learned anew.
+    fn learn(&mut self, load: &Load, now: Time) {
+        if self.terms.slots.is_some() || self.holders.is_empty() {
+            return;
+        }
+        let sum = |of: fn(&Demand) -> u32| self.holders.values().map(|holder| of(&holder.demand)).sum();
+        let used =
+            Use { stated: self.stated(), running: sum(|all| all.running), wanted: sum(|all| all.wanted) };
+        let before = self.slots();
+        self.bears.look(used, load, now);
+        if self.slots() != before {
+            self.out.push(Effect::Learned(self.slots()));
+        }
     }
 
     fn lapse(&mut self, now: Time) {
@@ -333,12 +367,13 @@ impl Claims {
     }
 
     fn tell(&mut self) {
+        let bears = self.terms.slots.or(self.bears.learned());
         let shared = self.holders.len() > 1;
         for holder in self.holders.values_mut() {
-            let news = (holder.granted, shared);
+            let news = (holder.granted, bears, shared);
             let Some(session) = holder.session.filter(|_| holder.told != Some(news)) else { continue };
             holder.told = Some(news);
-            self.out.push(Effect::Grant { session, slots: holder.granted, shared });
+            self.out.push(Effect::Grant { session, slots: holder.granted, bears, shared });
         }
     }
 
@@ -357,5 +392,6 @@ impl Claims {
     }
 }
 
+mod bears;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::bits::Bits;
 use super::machine::{Machine, Strain};
-use crate::domain::{AttemptId, BuilderName, BuilderSpec, Capabilities, Feature, System, Time};
+use crate::domain::{AttemptId, BuilderName, BuilderSpec, Capabilities, Feature, Slots, System, Time};
 
 /// The speed of an emulated system where it was not measured, as part of the native one's: QEMU's user mode.
 const EMULATED: f64 = 0.1;
@@ -119,9 +119,30 @@ impl Builder {
         self.up = up;
     }
 
-    /// Builds at once, as configured or found.
+    /// Builds at once, as configured, learned, or found.
     pub(super) fn capacity(&self) -> u32 {
         self.caps.as_ref().map_or(0, |caps| caps.slots.get())
+    }
+
+    /// The same before anything was learned.
+    pub(super) fn stated(&self) -> u32 {
+        self.found().map_or(self.capacity(), |slots| slots.get())
+    }
+
+    fn found(&self) -> Option<Slots> {
+        self.spec.slots.or_else(|| self.caps.as_ref()?.measured.as_ref()?.slots)
+    }
+
+    /// Takes over what its agent says that it bears, where the user said nothing; true where that changes something. Each build
+    /// needs a user of its own.
+    pub(super) fn bear(&mut self) -> bool {
+        let Some(found) = self.found() else { return false };
+        let bears = self.machine.grant.bears.filter(|_| self.spec.slots.is_none());
+        let Some(caps) = &mut self.caps else { return false };
+        let users = caps.measured.as_ref().and_then(|measured| measured.build_users);
+        let bears = bears.map(|slots| users.map_or(slots, |users| slots.min(users)));
+        let bears = bears.and_then(Slots::new).unwrap_or(found);
+        std::mem::replace(&mut caps.slots, bears) != bears
     }
 
     /// Builds at once that we may have there: others may have claims, too.

@@ -114,9 +114,10 @@ impl State {
     fn probe_succeeded(&mut self, name: &BuilderName, caps: Capabilities, now: Time) {
         let next_ping = now + self.settings.ping_every;
         let Some(builder) = self.fleet.get_mut(name) else { return };
-        let changed = builder.caps.as_ref() != Some(&caps);
+        let before = builder.caps.replace(caps);
+        builder.bear();
+        let changed = builder.caps != before;
         let was_up = builder.up;
-        builder.caps = Some(caps);
         builder.failures = 0;
         if builder.health != Health::Healthy {
             builder.turn(Health::Suspect, now);

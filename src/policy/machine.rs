@@ -57,13 +57,8 @@ pub enum Strain {
 impl Machine {
     /// By the last thing that its agent said of its load. `memory` is what its builds share, if that is known.
     pub(super) fn strain(&self, memory: Option<u64>, slots: u32) -> Option<Strain> {
-        let (load, _) = self.load?;
-        if let Some(percent) = load.memory.filter(|percent| *percent >= MOST_PRESSURE) {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a percentage")]
-            return Some(Strain::Pressure(percent as u32));
-        }
-        let part = memory? / u64::from(slots.max(1)) / 4;
-        load.memory_available.filter(|available| *available < part).map(Strain::Memory)
+        let (load, _) = self.load.as_ref()?;
+        strain(load, memory, slots)
     }
 
     /// Takes a measurement over; false where it cannot be true.
@@ -99,6 +94,16 @@ impl Machine {
         self.link = Some(self.link.map_or(rate, |before| before + WEIGHT * (rate - before)));
         true
     }
+}
+
+/// Why a machine with this load bears no more, where it does not. `memory` is what its builds share, if that is known.
+pub(super) fn strain(load: &Load, memory: Option<u64>, slots: u32) -> Option<Strain> {
+    if let Some(percent) = load.memory.filter(|percent| *percent >= MOST_PRESSURE) {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a percentage")]
+        return Some(Strain::Pressure(percent as u32));
+    }
+    let part = memory? / u64::from(slots.max(1)) / 4;
+    load.memory_available.filter(|available| *available < part).map(Strain::Memory)
 }
 
 impl State {
@@ -143,11 +148,12 @@ impl State {
         self.seen(name, now);
     }
 
-    /// Slots that come and go with others' claims change no line: Nix is offered what the builder has.
+    /// Slots that come and go with others' claims change no line: Nix is offered what the builder bears.
     pub(super) fn claimed(&mut self, name: &BuilderName, grant: Grant, now: Time) {
         let Some(builder) = self.fleet.get_mut(name) else { return };
         let reopened = builder.machine.grant.closed.is_some() != grant.closed.is_some();
         builder.machine.grant = grant;
+        self.fleet_changed |= builder.bear();
         if reopened {
             self.note_up(name, now);
         }
@@ -178,7 +184,7 @@ impl State {
         Demand {
             running: builder.busy(),
             wanted: builder.busy().saturating_add(waiting),
-            capacity: builder.capacity(),
+            capacity: builder.stated(),
         }
     }
 }

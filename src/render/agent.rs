@@ -19,6 +19,8 @@ pub struct Row<'a> {
 pub struct Head<'a> {
     /// Builds at once.
     pub slots: u32,
+    /// The same before anything was learned.
+    pub stated: u32,
     /// Whether it ends with its last claim.
     pub ephemeral: bool,
     /// Who wants nothing new to start.
@@ -33,7 +35,12 @@ pub struct Head<'a> {
 
 /// The machine in a line, and a table of claims.
 pub fn status(head: &Head<'_>, claims: &[Row<'_>], width: Option<u16>) -> String {
-    let mut text = format!("{} slots, up for {}", head.slots, human(head.age));
+    let learned = if head.slots == head.stated {
+        String::new()
+    } else {
+        format!(" (learned; {} at first)", head.stated)
+    };
+    let mut text = format!("{} slots{learned}, up for {}", head.slots, human(head.age));
     for (what, percent) in ["processors", "memory"].iter().zip(head.pressure) {
         if let Some(percent) = percent {
             text.push_str(&format!("; {percent:.0} % of the time something waits for {what}"));
@@ -78,6 +85,7 @@ mod tests {
     fn a_busy_builder_shows_who_has_what() {
         let head = Head {
             slots: 4,
+            stated: 3,
             ephemeral: true,
             closed: Some("ann\u{7}"),
             pressure: [Some(12.4), None],
@@ -86,7 +94,7 @@ mod tests {
         };
         let row = Row { coordinator: "desk", slots: [2, 1, 9], lasts: Duration::from_secs(44) };
         let text = status(&head, &[row], None);
-        assert!(text.starts_with("4 slots, up for "), "{text}");
+        assert!(text.starts_with("4 slots (learned; 3 at first), up for "), "{text}");
         assert!(
             text.contains("12 % of the time something waits for processors; 3.0 GiB free; ends with"),
             "{text}"

@@ -57,6 +57,9 @@ pub enum Tell {
     Granted {
         /// Builds at once.
         slots: u32,
+        /// The same, of all coordinators together, as the agent was told or has learned.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bears: Option<u32>,
         /// Whether somebody else has a claim as well: then it wants to hear of each change.
         shared: bool,
         /// Milliseconds within which the claim must be renewed.
@@ -101,6 +104,9 @@ pub struct Status {
     pub schema: u32,
     /// Builds at once.
     pub slots: u32,
+    /// The same before the agent learned what the machine bears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated_slots: Option<u32>,
     /// Whether its release command runs when it is given back.
     pub ephemeral: bool,
     /// Who wants nothing new to start here.

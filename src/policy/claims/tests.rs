@@ -11,7 +11,9 @@ fn id(number: usize) -> CoordinatorId {
 }
 
 fn terms(slots: u32) -> Terms {
-    Terms { slots: Some(slots), lease: Duration::from_secs(45), idle: None, lifetime: None, ephemeral: false }
+    let size = Size { cores: 16, memory: 64 << 30 };
+    let lease = Duration::from_secs(45);
+    Terms { slots: Some(slots), size, lease, idle: None, lifetime: None, ephemeral: false }
 }
 
 /// A coordinator that does as it is told.
@@ -52,7 +54,7 @@ impl Play {
                 }
                 Effect::End(why) => self.endings.push(why),
                 Effect::WakeAt(at) => self.wake = Some(at),
-                Effect::Lapsed(..) => {}
+                Effect::Lapsed(..) | Effect::Learned(_) => {}
             }
         }
         for number in changed {
@@ -228,7 +230,67 @@ fn drained_it_grants_nothing_until_it_is_drained_no_more() {
     assert_eq!(play.granted(), [3]);
 }
 
+/// A machine that says of itself what an idle one would, as far as `cores` of sixteen are.
+fn load(cores: f64, available: u64) -> Event {
+    Event::Loaded(Load { idle: Some(cores), memory_available: Some(available), ..Load::default() })
+}
+
+#[test]
+fn what_a_machine_bears_is_learned_where_nobody_said_it_and_told_to_those_who_claim() {
+    let mut play = Play::new(Terms { slots: None, ..terms(0) }, 1);
+    play.wants(0, 9, at(1));
+    for second in 1..=16 {
+        play.step(load(12.0, 60 << 30), at(second));
+    }
+    assert_eq!((play.granted(), play.all[0].running, play.claims.stated()), (vec![5], 5, 4));
+    play.step(load(12.0, 0), at(30));
+    assert_eq!(
+        (play.granted(), play.all[0].running, play.claims.slots()),
+        (vec![3], 5, 3),
+        "what runs may finish"
+    );
+}
+
+#[test]
+fn slots_that_were_said_are_told_and_never_learned() {
+    let mut claims = Claims::new(terms(2));
+    let demand = Demand { running: 2, wanted: 9, capacity: 4 };
+    let claim = Event::Claimed { session: 0, coordinator: id(0), name: "c0".into(), demand, granted: 2 };
+    let told = claims.step(claim, at(1));
+    assert!(
+        told.contains(&Effect::Grant { session: 0, slots: 2, bears: Some(2), shared: false }),
+        "{told:?}"
+    );
+    for second in 1..100 {
+        let _ = claims.step(load(14.0, if second < 50 { 60 << 30 } else { 0 }), at(second));
+    }
+    assert_eq!(claims.slots(), 2);
+}
+
 proptest! {
+    /// Whatever the machine says of itself: no more is granted than it is taken to bear, and that is something.
+    #[test]
+    fn no_more_is_granted_than_was_learned(
+        news in proptest::collection::vec((0usize..3, 0u8..6, 0u32..17, 0u64..64), 1..300),
+    ) {
+        let mut play = Play::new(Terms { slots: None, ..terms(0) }, 3);
+        let mut most = 0;
+        for (second, (number, what, cores, gib)) in news.into_iter().enumerate() {
+            let now = at(second as u64 * 2);
+            (0..3).for_each(|number| play.claim(number, now));
+            match what {
+                0 => play.wants(number, 9, now),
+                1 | 2 => play.finishes(number, now),
+                _ => play.step(load(f64::from(cores), gib << 30), now),
+            }
+            let slots = play.claims.slots();
+            most = slots.max(most);
+            prop_assert!(play.granted().iter().sum::<u32>() <= slots, "{slots}: {:?}", play.all);
+            prop_assert!(play.all.iter().map(|one| one.running).sum::<u32>() <= most, "{most}: {:?}", play.all);
+            prop_assert!(slots <= 16 && (slots > 0 || play.claims.stated() == 0));
+        }
+    }
+
     /// However the news come: together they never run more than there are slots, and whoever wants is served.
     #[test]
     fn coordinators_that_obey_never_exceed_the_slots(

@@ -1,8 +1,10 @@
+use std::sync::Arc;
+
 use super::*;
-use crate::domain::{Demand, Grant, Load};
+use crate::domain::{Demand, Grant, Load, Measured};
 
 fn grant(slots: Option<u32>, closed: Option<&str>) -> Event {
-    Event::Claimed(name("b1"), Grant { slots, closed: closed.map(str::to_owned) })
+    Event::Claimed(name("b1"), Grant { slots, bears: None, closed: closed.map(str::to_owned) })
 }
 
 #[test]
@@ -29,6 +31,55 @@ fn what_an_agent_grants_beyond_the_configured_slots_changes_nothing() {
         world.ask(number);
     }
     assert_eq!(world.started().len(), 1);
+}
+
+/// A builder that was found to have two slots and four users to build as, and what its agent says that it bears.
+fn bears(world: &mut World, spec: BuilderSpec, bears: Option<u32>) {
+    let measured = Measured { slots: Slots::new(2), build_users: Some(4), ..Measured::default() };
+    let slots = spec.slots.or(measured.slots).expect("some");
+    world
+        .nature("b1", Nature::Answers(Capabilities { slots, measured: Some(Arc::new(measured)), ..caps(2) }));
+    world.tell(Event::Found(spec));
+    world.take();
+    world.tell(Event::Claimed(name("b1"), Grant { slots: bears.or(Some(2)), bears, closed: None }));
+}
+
+#[test]
+fn what_an_agent_has_learned_counts_for_builds_and_for_lines_and_is_not_claimed_as_if_it_had_been_found() {
+    let check = |learned, expected: u32| {
+        let mut world = World::new();
+        bears(&mut world, spec("b1"), learned);
+        world.take();
+        for number in 1..=9 {
+            world.ask(number);
+        }
+        let offered = world.state.fleet().next().map(|(_, caps, _)| caps.slots.get());
+        assert_eq!((world.started().len() as u32, offered), (expected, Some(expected)), "{learned:?}");
+        assert_eq!(world.state.demand(&name("b1")).capacity, 2, "{learned:?}");
+    };
+    check(None, 2);
+    check(Some(3), 3);
+    check(Some(1), 1);
+    check(Some(9), 4);
+}
+
+#[test]
+fn a_probe_does_not_take_back_what_an_agent_has_learned_and_its_end_does() {
+    let mut world = World::new();
+    bears(&mut world, spec("b1"), Some(3));
+    assert!(world.take().contains(&Effect::FleetChanged), "the lines follow");
+    world.tell(Event::Found(spec("b1")));
+    assert_eq!(world.row("b1").slots, 3);
+    world.tell(Event::Claimed(name("b1"), Grant::default()));
+    assert_eq!(world.row("b1").slots, 2);
+}
+
+#[test]
+fn the_users_word_on_slots_wins_over_what_an_agent_has_learned() {
+    let mut world = World::new();
+    let spec = BuilderSpec { slots: Slots::new(1), ..spec("b1") };
+    bears(&mut world, spec, Some(3));
+    assert_eq!(world.row("b1").slots, 1);
 }
 
 #[test]

@@ -147,7 +147,8 @@ impl Simulation {
             }
             _ => {
                 let closed = (self.rng.u8(..4) == 0).then(|| "its owner".to_owned());
-                Event::Claimed(builder, Grant { slots: Some(self.rng.u32(..4)), closed })
+                let bears = self.rng.bool().then(|| self.rng.u32(..8));
+                Event::Claimed(builder, Grant { slots: Some(self.rng.u32(..4)), bears, closed })
             }
         };
         self.after(400.0, event);
