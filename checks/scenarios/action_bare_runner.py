@@ -8,6 +8,7 @@ from lib_tailnet import Tailnet
 
 needs = ("command:wait", "command:builder", "command:join", "python:yaml")
 limit_seconds = 300
+one_nix = "what the bare machine installs is the hub's own Nix, which takes the libraries of the same suite"
 nodes = {
     "control": {"role": "control"},
     # It has the files of the release, too.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lib import Agent, Coordinator, Machine, start_all, subtest, uri, wait_for
 
 needs = ("command:builder",)
+not_over = {"stdio-only": "a key that starts one command claims no builder"}
 nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder"}}
 matrix_only = True
 limit_seconds = 240

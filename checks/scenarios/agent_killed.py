@@ -5,6 +5,7 @@ from __future__ import annotations
 from lib import Agent, Coordinator, Machine, nix_build, ran_on, several, start_all, subtest, uri, wait_for
 
 needs = ("command:builder",)
+not_over = {"stdio-only": "a key that starts one command claims no builder"}
 nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder"}, "b2": {"role": "builder"}, "kept": {"role": "builder"}}
 LEASE = 6
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lib import Agent, Coordinator, Machine, processes, ran_on, several, start_all, start_build, subtest, uri, wait_for
 
 needs = ("command:builder",)
+not_over = {"stdio-only": "a key that starts one command claims no builder"}
 nodes = {"one": {"role": "coordinator"}, "two": {"role": "coordinator"}, "b1": {"role": "builder"}}
 SLOTS = 4
 

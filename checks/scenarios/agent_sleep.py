@@ -5,6 +5,7 @@ from __future__ import annotations
 from lib import PID, Agent, Coordinator, Machine, nix_build, ran_on, several, start_all, subtest, uri, wait_for
 
 needs = ("command:builder",)
+not_over = {"stdio-only": "a key that starts one command claims no builder"}
 nodes = {"localmachine": {"role": "coordinator"}, "kept": {"role": "builder"}, "ephemeral": {"role": "builder"}}
 LEASE = 4
 

@@ -7,6 +7,7 @@ import time
 from lib import Agent, Coordinator, Machine, derivation, nix_build, start_all, subtest, uri, wait_for
 
 needs = ("command:builder",)
+not_over = {"stdio-only": "a key that starts one command claims no builder"}
 nodes = {
     "localmachine": {"role": "coordinator"},
     "b1": {"role": "builder"},

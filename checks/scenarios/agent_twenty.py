@@ -7,6 +7,7 @@ import time
 from lib import Agent, Coordinator, Machine, Nodes, start_all, subtest, uri, wait_for
 
 needs = ("command:builder",)
+not_over = {"stdio-only": "a key that starts one command claims no builder"}
 COUNT, DEAD = 20, 5
 nodes: Nodes = {"localmachine": {"role": "coordinator"}, **{f"b{number}": {"role": "builder"} for number in range(1, COUNT + 1)}}
 limit_seconds = 240

@@ -260,8 +260,8 @@ def wait_for(holds: Callable[[], bool], what: str, timeout: float = 30) -> float
     while not holds():
         now = time.monotonic()
         assert now - began < timeout, f"not within {timeout} s: {what}"
-        # What is long to look at is not looked at all the time.
-        time.sleep(max(0.05, 2 * (now - looked)))
+        # What is long to look at is not looked at all the time, and late by a twentieth at most.
+        time.sleep(max(0.05, min(2 * (now - looked), timeout / 20)))
         looked = time.monotonic()
     return time.monotonic() - began
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from lib import HERE, Coordinator, Machine, derivation, nix_build, ran_on, start_all, subtest, tables, uri, write
+from lib import HERE, Coordinator, Machine, derivation, nix_build, ran_on, start_all, subtest, tables, uri, wait_for, write
 
 needs = ("uri:ssh-ng://remotebuild@b1",)
 nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder"}, "b2": {"role": "builder"}}
@@ -29,7 +29,7 @@ def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:
     with subtest("it starts with nothing but the name of a builder, and prints how to build with it"):
         own = localmachine.spawn(alice("exec muster coordinator"))
         localmachine.wait_until_succeeds(alice("muster status | grep -q healthy"), timeout=20)
-        assert "nix build --builders" in own.output(), own.output()
+        wait_for(lambda: "\n" in own.output().partition("nix build --builders")[2], "it says how to build with it", 10)
         said = own.output().split("nix build ", 1)[1].splitlines()[0].strip()
 
     with subtest("alice builds with it, in a store of her own"):

@@ -59,7 +59,7 @@ def pairwise(scenarios: Sequence[str], versions: Sequence[str], access: str | No
         number, scenario = numbers[name], load(name)
         if len(scenarios) > 1 and getattr(scenario, "matrix_only", False):
             continue
-        builder = versions[(number + number // count) % count]
+        builder = versions[(number if hasattr(scenario, "one_nix") else number + number // count) % count]
         bound = number % 3 == 2 and "serve" in accesses(scenario)
         jobs.append(Job(name, Versions(versions[number % count], builder, access or ("serve" if bound else ACCESS[0]))))
     return jobs
@@ -69,8 +69,11 @@ def matrix(scenarios: Sequence[str], versions: Sequence[str]) -> list[Job]:
     """Each on all pairs of versions, with each access; what makes no difference to a scenario is run once."""
     jobs = []
     for name in scenarios:
-        builders = [node for node in load(name).nodes.values() if node.get("role", "builder") == "builder"]
-        builder_versions = versions if any("nix" not in node for node in builders) else versions[:1]
-        over = accesses(load(name))
-        jobs += [Job(name, Versions(c, b, a)) for c in versions for b in builder_versions for a in over]
+        scenario = load(name)
+        builders = [node for node in scenario.nodes.values() if node.get("role", "builder") == "builder"]
+        differs = any("nix" not in node for node in builders)
+        pairs = [(c, b) for c in versions for b in (versions if differs else versions[:1])]
+        if hasattr(scenario, "one_nix"):
+            pairs = [(version, version) for version in versions]
+        jobs += [Job(name, Versions(c, b, a)) for c, b in pairs for a in accesses(scenario)]
     return jobs

@@ -17,7 +17,7 @@ Job = TypeVar("Job")
 
 # Most of a job is waiting, and its beginning is not. So one more begins where processors were idle for this share of this
 # many seconds, which is longer than a job takes to show what it needs.
-ROOM = 0.3
+ROOM = 0.25
 SECONDS = 2.0
 MOST_AGAIN = 5
 

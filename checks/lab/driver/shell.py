@@ -93,8 +93,8 @@ class Shell:
     def _enter(self, command: str, timeout: float, stdin: IO[bytes] | None, stdout: IO[bytes], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
         if not self._init:
             raise CommandFailed(f"{self.name} is off: {command}")
-        words = ["nsenter", f"--target={self._init}", "--mount", "--uts", "--ipc", "--net", "--pid", "--", "env", "-C", "/root"]
-        words += ["timeout", "--kill-after=3", str(timeout), "bash", "-c", "set -euo pipefail; " + command]
+        words = ["nsenter", f"--target={self._init}", "--mount", "--uts", "--ipc", "--net", "--pid", "--"]
+        words += ["timeout", "--kill-after=3", str(timeout), "bash", "-c", "set -euo pipefail; cd /root; " + command]
         env = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/root", "USER": "root"}
         return subprocess.Popen(self.cgroup.joining(words), stdin=stdin or subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=env)
 
