@@ -156,7 +156,7 @@ impl Agent {
         names.filter_map(|name| Some(name.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())).collect()
     }
 
-    pub fn wait_until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub fn wait_until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let began = Instant::now();
         while !holds(self) {
             assert!(began.elapsed() < PATIENCE, "waited in vain: {what}; {}", self.log());
@@ -226,15 +226,23 @@ impl Hand {
 
     /// The next thing of this kind that it is told.
     pub fn hears(&mut self, kind: &str) -> Value {
+        self.hears_that(kind, |told| told["tell"] == kind)
+    }
+
+    /// The next thing of which this is true.
+    pub fn hears_that(&mut self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
         loop {
             let told = self.next();
-            if told["tell"] == kind {
+            if is_it(&told) {
                 return told;
             }
+            assert!(began.elapsed() < PATIENCE, "waited in vain to hear: {what}; now {told}");
         }
     }
 
-    fn next(&mut self) -> Value {
+    /// The next thing that it is told.
+    pub fn next(&mut self) -> Value {
         let mut line = String::new();
         assert!(self.from.read_line(&mut line).expect("it says something") > 0, "it has ended");
         serde_json::from_str(&line).expect("json")
