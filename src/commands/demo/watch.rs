@@ -208,7 +208,8 @@ pub mod tests {
             labels: Default::default(),
         };
         let builds = builds.iter().map(row).collect();
-        Snapshot { schema: 1, builders: Vec::new(), builds, totals: Totals::default(), absent: vec![] }
+        let (builders, absent, passed_over, totals) = Default::default();
+        Snapshot { schema: 1, builders, builds, totals, absent, passed_over }
     }
 
     fn at(seconds: u64) -> Duration {
