@@ -22,6 +22,9 @@ test: setup ## prove everything, in each Nix version
 test-matrix: setup ## the same, with each scenario on all versions of Nix
 	@checks/test --matrix
 
+resume-matrix: setup roots tailnet build ## the scenarios on all versions that have not passed yet with these sources
+	@checks/scenario --matrix --resume
+
 tailnet: ## compile what the scenarios on a tailnet run; takes Go
 	@checks/lab/tailnet/build
 
@@ -48,4 +51,4 @@ lint: ## check format and lints
 clean-roots: ## delete the root file systems
 	rm -rf --one-file-system target/roots
 
-.PHONY: help setup tools roots tailnet build test test-matrix scenarios demo bench fmt lint clean-roots
+.PHONY: help setup tools roots tailnet build test test-matrix resume-matrix scenarios demo bench fmt lint clean-roots

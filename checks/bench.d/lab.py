@@ -37,6 +37,7 @@ def measure(version, sections, rounds, muster):
     env = {**os.environ, "PYTHONPATH": f"{REPOSITORY}/checks/lab:{REPOSITORY}/checks/bench.d", "PYTHONDONTWRITEBYTECODE": "1",
            "BENCH_SECTIONS": " ".join(sections), "BENCH_ROUNDS": str(rounds)}
     done = subprocess.run([str(word) for word in words], env=env, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    cgroup.sweep(run)
     if done.returncode != 0:
         print((logs / "driver.log").read_text()[-3000:], file=sys.stderr)
         done.check_returncode()

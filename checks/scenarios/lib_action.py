@@ -16,6 +16,8 @@ import json
 import re
 import shlex
 import sys
+import tarfile
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, Mapping
@@ -76,10 +78,12 @@ class Job:
         self.env = {"PATH": PLAIN, "HOME": home, "RUNNER_TEMP": self.temp, "RUNNER_OS": "Linux", "RUNNER_ARCH": "X64", "GITHUB_RUN_ID": "4711", "GITHUB_RUN_ATTEMPT": "1", **env}
         self.log, self.post = "", [dict[str, str]() for _ in ()]
         machine.succeed(f"mkdir -p {self.temp}/checkout && touch {' '.join(f'{self.temp}/{name}' for name in FILES)}")
-        for path in (REPOSITORY / "action").rglob("*"):
-            if path.is_file():
-                machine.copy_from_host(str(path), f"{self.temp}/muster/{path.relative_to(REPOSITORY)}")
-        machine.succeed(f"chown -R {user}: {self.temp}")
+        with tempfile.NamedTemporaryFile(suffix=".tar") as packed:
+            with tarfile.open(fileobj=packed, mode="w") as archive:
+                archive.add(REPOSITORY / "action", "action")
+            packed.flush()
+            machine.copy_from_host(packed.name, f"{self.temp}/action.tar")
+        machine.succeed(f"mkdir -p {self.temp}/muster && tar -x --no-same-owner -f {self.temp}/action.tar -C {self.temp}/muster", f"chown -R {user}: {self.temp}")
 
     def run(self, steps: list[Mapping[str, Any]]) -> Background | None:
         """All steps in order; a builder's work goes on in the background, and is the last thing that its job does."""

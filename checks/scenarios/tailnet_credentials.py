@@ -58,6 +58,13 @@ def script(control: Machine, hub: Machine, b1: Machine) -> None:
     lookout = Lookout(b1, secrets)
     tag = f"{server} --tag tag:nix-builder"
 
+    # First of all: tailscaled closes its connections when its own interface changes, as it does after it has left, and a key
+    # that was on its way in one of them is used up.
+    with subtest("a key for one machine brings it in once"):
+        joins(f"{tag} --auth-key-file /root/single", "this machine has joined")
+        b1.succeed("muster leave")
+        refuses(f"{tag} --auth-key-file /root/single", "for one machine")
+
     with subtest("what is wrong with a credential is said"):
         refuses(f"{tag} --auth-key-file /root/nothing", "/root/nothing")
         refuses(f"{tag} --auth-key-file /root/empty", "it is empty")
@@ -86,8 +93,6 @@ def script(control: Machine, hub: Machine, b1: Machine) -> None:
         assert peers(hub) == []
 
     with subtest("an OAuth client's secret makes a key for this machine"):
-        b1.succeed(f"muster join --role builder {tag} --auth-key-file /root/single", "muster leave")
-        refuses(f"{tag} --auth-key-file /root/single", "for one machine")
         refuses(f"{tag} --auth-key-file /root/bad-client", "does not accept")
         refuses(f"{server} --tag tag:ci --auth-key-file /root/client", "may not make keys")
         refuses(f"{server} --auth-key-file /root/client", "takes tags")

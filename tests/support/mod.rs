@@ -27,8 +27,10 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < limit, "waited {limit:?} in vain: {what}");
-        std::thread::sleep(Duration::from_millis(5));
+        let waited = began.elapsed();
+        assert!(waited < limit, "waited {limit:?} in vain: {what}");
+        // To look may take a process, which others on the machine have to wait for.
+        std::thread::sleep((waited / 10).clamp(Duration::from_millis(5), Duration::from_millis(50)));
     }
 }
 

@@ -30,12 +30,7 @@ class Cgroup:
         return ["sh", "-c", f'{join}exec "$@"', "sh", *command]
 
     def cpu_seconds(self) -> float | None:
-        for directory in self._directories:
-            if (usage := directory / "cpuacct.usage").exists():
-                return int(usage.read_text()) / 1e9
-            if (stat := directory / "cpu.stat").exists() and "usage_usec" in stat.read_text():
-                return int(stat.read_text().split()[1]) / 1e6
-        return None
+        return next((seconds for directory in self._directories if (seconds := counted(directory)) is not None), None)
 
     def limit_cpu(self, cores: float | None) -> bool:
         """At most so many cores from now on; none: no limit. False if that can't be done here."""
@@ -54,6 +49,22 @@ def hierarchies() -> list[Path]:
     if (TOP / "cgroup.procs").exists():
         return [TOP]
     return list({(TOP / name).resolve() for name in ("cpu", "cpuacct") if (TOP / name / "cgroup.procs").exists()})
+
+
+def counted(directory: Path) -> float | None:
+    """CPU seconds of all that ever ran in a group; none: they are not counted there."""
+    if (usage := directory / "cpuacct.usage").exists():
+        return int(usage.read_text()) / 1e9
+    if (stat := directory / "cpu.stat").exists() and "usage_usec" in stat.read_text():
+        return int(stat.read_text().split()[1]) / 1e6
+    return None
+
+
+def spent(run: str) -> float | None:
+    """CPU seconds of all groups of one run; none: they are not counted here."""
+    groups = [directory for hierarchy in hierarchies() for directory in hierarchy.glob(f"{PREFIX}.{run}.*")]
+    seconds = [used for directory in groups if (used := counted(directory)) is not None]
+    return sum(seconds) if seconds else None
 
 
 def sweep(run: str | None = None) -> None:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Mapping
 
-from . import cgroup, files, keys, tailnet
+from . import files, keys, tailnet
 from .log import Log
 from .machine import Machine
 from .network import Network
@@ -73,4 +73,3 @@ class Driver:
                     shutil.copyfile(path, self._logs / f"{machine.name}.{path.name}")
             if machine.is_up:
                 machine.crash()
-        cgroup.sweep(self._run)

@@ -7,23 +7,21 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Literal
+from typing import Callable
 
-from . import cgroup, tailnet
+from . import cgroup, pool, tailnet
 from .driver import REPOSITORY
 from .plan import Job, load
+from .pool import Outcome
 
 LOGS = REPOSITORY / "target/logs/scenarios"
 # Should the runner's thread die, the box dies, and with the box all that is in it.
 BOX = "setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child --mount-proc --net --".split()
+# The control group of the box itself; no machine has such a name.
+DRIVER = "the-driver"
 TAIL = 40
-MOST_AGAIN = 5
-
-Outcome = Literal["passed", "FAILED", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -31,24 +29,23 @@ class Options:
     """How the jobs are run."""
 
     muster: Path
-    side_by_side: int = 2
+    side_by_side: int | None = None
     loud: bool = False
     keep: bool = False
 
 
-def run_all(jobs: list[Job], options: Options, missing: Callable[[str], str | None]) -> Counter[Outcome]:
-    """The number of jobs by outcome. `missing` says what a scenario needs and muster does not have.
+def run_all(jobs: list[Job], options: Options, missing: Callable[[str], str | None], passes: Callable[[Job], None] | None = None) -> pool.Sums:
+    """Runs all. `missing` says what a scenario needs and muster does not have; `passes` hears of each that passes, at once.
+    The longest begin first, so that none runs alone at the end."""
 
-    The longest begin first, so that none runs alone at the end. What fails beside others, if it is not many, is run once more
-    alone: bounds of time may break where the machine is too busy.
-    """
+    def noted(job: Job) -> Outcome:
+        outcome = run(job, options, missing)
+        if passes and outcome == "passed":
+            passes(job)
+        return outcome
+
     cgroup.sweep()
-    jobs = sorted(jobs, key=limit, reverse=True)
-    with ThreadPoolExecutor(options.side_by_side) as pool:
-        outcomes = list(pool.map(lambda job: run(job, options, missing), jobs))
-    if options.side_by_side > 1 and outcomes.count("FAILED") <= MOST_AGAIN:
-        outcomes = [run(job, options, missing) if outcome == "FAILED" else outcome for job, outcome in zip(jobs, outcomes)]
-    return Counter(outcomes)
+    return pool.run_all(sorted(jobs, key=limit, reverse=True), noted, options.side_by_side)
 
 
 def run(job: Job, options: Options, missing: Callable[[str], str | None]) -> Outcome:
@@ -61,9 +58,10 @@ def run(job: Job, options: Options, missing: Callable[[str], str | None]) -> Out
     shutil.rmtree(logs, ignore_errors=True)
     logs.mkdir(parents=True)
     began = time.monotonic()
-    status = in_box(job, logs, options)
+    run_id = f"{os.getpid()}-{job.scenario}-{job.versions}".replace(".", "_")
+    status = in_box(job, run_id, logs, options)
     outcome: Outcome = "FAILED" if status else "passed"
-    report = f"{outcome:8} {job} in {time.monotonic() - began:.1f} s"
+    report = f"{outcome:8} {job} in {pool.taken(began, run_id)}"
     print(report + (f"; logs in {logs}:\n{tails(logs)}" if status else ""), flush=True)
     return outcome
 
@@ -73,15 +71,14 @@ def limit(job: Job) -> int:
     return int(getattr(load(job.scenario), "limit_seconds", 120))
 
 
-def in_box(job: Job, logs: Path, options: Options) -> int:
-    run_id = f"{os.getpid()}-{job.scenario}-{job.versions}".replace(".", "_")
+def in_box(job: Job, run_id: str, logs: Path, options: Options) -> int:
     words = [*BOX, sys.executable, "-m", "driver", job.scenario, "--run", run_id, "--logs", logs, "--muster", options.muster]
     words += ["--versions", job.versions.coordinator, job.versions.builder, job.versions.access]
     words += ["--loud"] * options.loud + ["--keep"] * options.keep
     env = {**os.environ, "PYTHONPATH": str(REPOSITORY / "checks/lab"), "PYTHONDONTWRITEBYTECODE": "1"}
     with (logs / "box.log").open("wb") as said:
         stderr = None if options.loud or options.keep else said
-        box = subprocess.Popen([str(word) for word in words], env=env, stdout=said, stderr=stderr, stdin=None if options.keep else subprocess.DEVNULL)
+        box = subprocess.Popen(cgroup.Cgroup(run_id, DRIVER).joining([str(word) for word in words]), env=env, stdout=said, stderr=stderr, stdin=None if options.keep else subprocess.DEVNULL)
         try:
             return box.wait(None if options.keep else 60 + limit(job))
         except subprocess.TimeoutExpired:

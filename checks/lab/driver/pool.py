@@ -1,0 +1,93 @@
+"""Jobs side by side, as many as the machine has room for; what fails beside others is run once more alone."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Literal, Sequence, TypeVar
+
+from . import cgroup
+
+Outcome = Literal["passed", "FAILED", "skipped"]
+Job = TypeVar("Job")
+
+# Most of a job is waiting, and its beginning is not. So one more begins where processors were idle for this share of this
+# many seconds, which is longer than a job takes to show what it needs.
+ROOM = 0.3
+SECONDS = 2.0
+MOST_AGAIN = 5
+
+
+@dataclass(frozen=True)
+class Sums:
+    """How all ended."""
+
+    outcomes: Counter[Outcome]
+    # What failed beside others and passed alone.
+    unsteady: Sequence[str]
+
+    @property
+    def failed(self) -> int:
+        return self.outcomes["FAILED"]
+
+    def __str__(self) -> str:
+        counts = f"{self.outcomes['passed']} passed, {self.failed} failed, {self.outcomes['skipped']} skipped"
+        return counts + (f"; failed beside others and passed alone: {', '.join(self.unsteady)}" if self.unsteady else "")
+
+
+def run_all(jobs: Sequence[Job], run: Callable[[Job], Outcome], side_by_side: int | None = None, most_again: int | None = None) -> Sums:
+    """Runs all in this order. At least one job per processor runs, and three at most, or just `side_by_side`.
+
+    Bounds of time may break where the machine is too busy: what fails, if it is not many, is run once more alone.
+    """
+    least, most = (side_by_side, side_by_side) if side_by_side else (processors(), 3 * processors())
+    outcomes = together(jobs, run, least, most)
+    again = [number for number, outcome in enumerate(outcomes) if outcome == "FAILED"] if most > 1 and len(jobs) > 1 else []
+    for number in again if len(again) <= (MOST_AGAIN if most_again is None else most_again) else []:
+        outcomes[number] = run(jobs[number])
+    return Sums(Counter(outcomes), [str(jobs[number]) for number in again if outcomes[number] == "passed"])
+
+
+def together(jobs: Sequence[Job], run: Callable[[Job], Outcome], least: int, most: int) -> list[Outcome]:
+    with ThreadPoolExecutor(most) as pool:
+        begun: list[Future[Outcome]] = []
+        for job in jobs:
+            wait_for_room(begun, least, most)
+            begun.append(pool.submit(run, job))
+        return [future.result() for future in begun]
+
+
+def wait_for_room(begun: Sequence[Future[Outcome]], least: int, most: int) -> None:
+    began, before = time.monotonic(), processor_times()
+    while len(running := [future for future in begun if not future.done()]) >= least:
+        wait(running, max(began + SECONDS - time.monotonic(), 0), FIRST_COMPLETED)
+        if time.monotonic() < began + SECONDS:
+            continue
+        began, now = time.monotonic(), processor_times()
+        idle, whole = (new - old for new, old in zip(now, before))
+        before = now
+        if len(running) < most and idle > ROOM * whole:
+            return
+
+
+def taken(began: float, run_id: str) -> str:
+    """What a job has taken that began then, and whose control groups are of this run; they are removed."""
+    report = f"{time.monotonic() - began:.1f} s"
+    if (spent := cgroup.spent(run_id)) is not None:
+        report += f", {spent:.1f} s of a processor"
+    cgroup.sweep(run_id)
+    return report
+
+
+def processors() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def processor_times() -> tuple[int, int]:
+    """Of all processors since the machine is up: how long they were idle, and the whole time."""
+    times = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return times[3] + times[4], sum(times)
