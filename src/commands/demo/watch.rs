@@ -183,7 +183,6 @@ pub fn build_name(drv: &str) -> &str {
 pub mod tests {
     use super::*;
     use crate::domain::{BuilderName, System};
-    use crate::policy::snapshot::Totals;
 
     /// A build, its losses, and its attempts: number, builder, age in milliseconds.
     type Row<'a> = (&'a str, u32, &'a [(u32, &'a str, u64)]);
