@@ -252,6 +252,13 @@ fn a_session_by_hand_hears_all_that_is_said_to_it_although_it_says_no_more() {
 }
 
 #[test]
+fn whoever_asks_and_ends_at_once_is_answered() {
+    let agent = Agent::start(LONG);
+    let said = agent.asked_and_ended(&Hand::status());
+    assert!(said.contains(r#""tell":"status""#), "{said}");
+}
+
+#[test]
 fn a_session_says_what_is_wrong_with_its_streams_or_that_there_is_no_agent() {
     let mut agent = Agent::start(LONG);
     let (said, code) = agent.muster("session");

@@ -28,6 +28,7 @@ fn login(dir: &Path, command: Option<&str>, sends: &[u8]) -> (String, Option<i32
     serve.env_clear().env("PATH", format!("{}:/usr/bin:/bin", dir.display())).current_dir(dir);
     serve.env("MUSTER_AGENT_SOCKET", dir.join("agent.sock"));
     serve.env("NIX_DAEMON_SOCKET_PATH", dir.join("daemon.sock"));
+    serve.env("SSH_CONNECTION", "192.0.2.7 4000 192.0.2.1 22");
     if let Some(command) = command {
         serve.env("SSH_ORIGINAL_COMMAND", command);
     }
@@ -98,15 +99,15 @@ fn a_pump_leads_to_the_daemons_socket() {
         client.write_all(b"good").expect("it listens");
         heard
     });
-    let (said, _) = pump(dir.path());
-    assert_eq!((answers.join().expect("it answers"), said.as_str()), (*b"hello", "good"));
+    assert_eq!(pump(dir.path()), "good");
+    assert_eq!(answers.join().expect("it answers"), *b"hello");
     fs::remove_file(dir.path().join("daemon.sock")).expect("it was there");
     let (said, code) = login(dir.path(), Some("muster builder pump"), b"hello");
     assert!(code == Some(1) && said.contains("no nix-daemon answers at"), "{said}");
 }
 
 /// A caller that waits for the answer before it ends: a pump ends with either end.
-fn pump(dir: &Path) -> (String, Option<i32>) {
+fn pump(dir: &Path) -> String {
     let mut serve = Command::new(MUSTER);
     serve.env_clear().env("SSH_ORIGINAL_COMMAND", "muster builder pump");
     serve.env("NIX_DAEMON_SOCKET_PATH", dir.join("daemon.sock")).args(["builder", "serve"]);
@@ -115,11 +116,11 @@ fn pump(dir: &Path) -> (String, Option<i32>) {
     to.write_all(b"hello").expect("it reads");
     let output = child.wait_with_output().expect("it ends");
     drop(to);
-    (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code())
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[test]
-fn a_session_leads_to_the_agent() {
+fn a_session_leads_to_the_agent_and_says_where_the_login_comes_from() {
     let dir = stage();
     let agent = UnixListener::bind(dir.path().join("agent.sock")).expect("a socket");
     let answers = std::thread::spawn(move || {
@@ -130,8 +131,7 @@ fn a_session_leads_to_the_agent() {
         heard
     });
     let (said, code) = login(dir.path(), Some("muster builder session"), b"hello");
-    assert_eq!(
-        (answers.join().expect("it answers").as_str(), said.as_str(), code),
-        ("hello", "good", Some(0))
-    );
+    assert_eq!((said.as_str(), code), ("good", Some(0)));
+    let heard = answers.join().expect("it answers");
+    assert_eq!(heard, "{\"muster\":\"origin\",\"from\":\"192.0.2.7\"}\nhello");
 }

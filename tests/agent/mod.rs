@@ -1,7 +1,8 @@
 //! An agent that runs, and coordinators that speak to it by hand.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -109,6 +110,17 @@ impl Agent {
         let _ = child.stdin.take().expect("piped").write_all(format!("{HELLO}\n{says}\n").as_bytes());
         let output = child.wait_with_output().expect("it ends");
         text([output.stdout, output.stderr].concat())
+    }
+
+    /// All that it says to whom says this and nothing more.
+    pub fn asked_and_ended(&self, says: &str) -> String {
+        let mut to = UnixStream::connect(&self.place.1).expect("it listens");
+        to.write_all(format!("{HELLO}\n{says}\n").as_bytes()).expect("it reads");
+        to.shutdown(Shutdown::Write).expect("it is there");
+        to.set_read_timeout(Some(PATIENCE)).expect("a time");
+        let mut said = String::new();
+        to.read_to_string(&mut said).expect("it ends");
+        said
     }
 
     /// What `muster builder status --json` prints.
