@@ -28,7 +28,7 @@ use crate::wire::agent::{Ask, ClaimRow, Status, Tell};
 const BEAT: Duration = Duration::from_secs(3);
 /// What a session has not taken yet, of what it was told; one that takes nothing is closed.
 const UNHEARD: usize = 32;
-/// For the last words to those who hold claims.
+/// For the last words to those who hold claims, and to each who asks no more.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 const BOUNDS: Bounds = Bounds { each: 64, all: 256 };
 

@@ -36,7 +36,14 @@ fn coordinator(dir: &Path, says: Vec<u8>) {
 }
 
 fn snapshot() -> Snapshot {
-    Snapshot { schema: 1, builders: vec![], builds: vec![], totals: Totals::default(), absent: vec![] }
+    Snapshot {
+        schema: 1,
+        builders: vec![],
+        builds: vec![],
+        totals: Totals::default(),
+        absent: vec![],
+        passed_over: [].into(),
+    }
 }
 
 #[test]

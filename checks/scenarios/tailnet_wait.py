@@ -49,8 +49,9 @@ def script(control: Machine, hub: Machine, b1: Machine, b2: Machine, b3: Machine
         coordinator.stop()
         coordinator.start('[[source]]\ntailscale = { tag = "tag:other", names = ["b1"] }\n')
         coordinator.machine.wait_until_succeeds("muster status | grep -q b1")
-        status, said = hub.execute("muster wait b1 --wait 1s 2>&1")
+        status, said = hub.execute("muster wait b1 b2 --wait 1s 2>&1")
         assert status == 3 and "b1 is absent: it has not the tag tag:other" in said, said
+        assert "b2 is unknown: the tailnet has it, but its name is not among those that this source asks for" in said, said
         coordinator.stop()
         coordinator.start(by_tag() + RETRY)
         coordinator.wait_for(lambda rows: "policy" in (rows.get("b1", {}).get("reason") or ""), "b1 denies us")

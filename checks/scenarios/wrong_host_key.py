@@ -21,6 +21,10 @@ def script(localmachine: Machine, b1: Machine, b2: Machine) -> None:
         fingerprint = b1.succeed("ssh-keygen -lf /tmp/key.pub").split()[1]
         assert "host key" in reason and fingerprint in reason, reason
 
+    with subtest("whoever waits for it hears that, with the fix, and that no builder could be used"):
+        status, said = localmachine.execute("muster wait b1 --wait 1s 2>&1")
+        assert status == 3 and "b1 is down: its host key has changed" in said and "ssh-keygen -R b1" in said, said
+
     with subtest("no login was tried there"):
         b1.fail("grep 'Accepted publickey' /var/log/sshd.log")
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{News, Settings, UNHEARD, may_order};
+use super::{LAST_WORDS, News, Settings, UNHEARD, may_order};
 use crate::edge::{ancestry, discover, users};
 use crate::policy::claims::SessionId;
 use crate::wire::agent::{self, AgentError, Ask, Receiver, Sender, Tell};
@@ -35,18 +35,27 @@ pub(super) async fn serve(
         Err(_) => return tracing::debug!(uid, "a peer said nothing"),
     };
     let (tell, told) = mpsc::channel(UNHEARD);
-    if news.send(News::Opened(id, tell.clone())).await.is_err() {
+    let weak = tell.downgrade();
+    if news.send(News::Opened(id, tell)).await.is_err() {
         return;
     }
-    let caller = Caller { uid, pid: process.pid(), says_from: peer.from, id, settings, news, tell };
-    tokio::select! {
-        ended = caller.listen(hears) => match ended {
-            Ok(()) | Err(AgentError::Line(_)) => {}
-            Err(error) => tracing::warn!(uid, %error, "a session does not keep to the protocol"),
-        },
-        () = speak(says, told, done) => {}
-    }
+    let caller = Caller { uid, pid: process.pid(), says_from: peer.from, id, settings, news, tell: weak };
+    let speaking = speak(says, told, done);
+    tokio::pin!(speaking);
+    let asks_no_more = tokio::select! {
+        ended = caller.listen(hears) => {
+            match ended {
+                Ok(()) | Err(AgentError::Line(_)) => {}
+                Err(error) => tracing::warn!(uid, %error, "a session does not keep to the protocol"),
+            }
+            true
+        }
+        () = &mut speaking => false,
+    };
     let _ = caller.news.send(News::Closed(id)).await;
+    if asks_no_more {
+        let _ = timeout(LAST_WORDS, speaking).await;
+    }
 }
 
 /// Says what there is to say; when all is `done`, what is left of it, and no more.
@@ -72,7 +81,8 @@ struct Caller {
     id: SessionId,
     settings: Arc<Settings>,
     news: mpsc::Sender<News>,
-    tell: mpsc::Sender<Tell>,
+    /// Weak, so that the session ends when the loop lets it go.
+    tell: mpsc::WeakSender<Tell>,
 }
 
 impl Caller {
@@ -96,7 +106,8 @@ impl Caller {
                 }
                 Err(why) => {
                     tracing::warn!(uid = self.uid, why, "refused");
-                    let _ = self.tell.send(Tell::Refused { why }).await;
+                    let Some(tell) = self.tell.upgrade() else { return Ok(()) };
+                    let _ = tell.send(Tell::Refused { why }).await;
                 }
             }
         }

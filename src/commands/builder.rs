@@ -11,8 +11,9 @@ use super::{Failure, block_on, print};
 use crate::builder::{self, Settings};
 use crate::cli::builder::{AgentPlace, BuilderArgs, BuilderCommand, OnIdle, RunArgs, StatusArgs};
 use crate::config::{AllowedUser, Environment, agent_socket, system_agent_socket};
+use crate::edge::agent::{self, JoinError};
 use crate::edge::load::Meter;
-use crate::edge::{agent, files, release, serve, users};
+use crate::edge::{files, release, serve, users};
 use crate::policy::claims::{Ending, Terms};
 use crate::render::agent as show;
 use crate::wire::agent::{AgentError, Ask, Status, Tell};
@@ -128,21 +129,20 @@ fn serve_login(socket: &Path, environment: &Environment) -> Result<(), Failure> 
 }
 
 fn session(socket: &Path, from: Option<std::net::IpAddr>) -> Result<(), Failure> {
-    block_on(async {
-        agent::join(socket, from).await.map_err(|error| {
-            let text = format!("no agent answers at {}", socket.display());
-            Failure::Failed(anyhow::Error::new(error).context(text))
-        })
-    })
+    block_on(async { agent::join(socket, from).await.map_err(|error| not_joined(error, "agent", socket)) })
 }
 
 fn pump() -> Result<(), Failure> {
     let socket = serve::daemon_socket();
-    block_on(async {
-        agent::pump(&socket).await.map_err(|error| {
-            let text = format!("no nix-daemon answers at {}", socket.display());
-            Failure::Failed(anyhow::Error::new(error).context(text))
-        })
+    block_on(async { agent::pump(&socket).await.map_err(|error| not_joined(error, "nix-daemon", &socket)) })
+}
+
+fn not_joined(error: JoinError, whom: &str, socket: &Path) -> Failure {
+    let is_absent = matches!(error, JoinError::Socket(_));
+    let error = anyhow::Error::new(error);
+    Failure::Failed(match is_absent {
+        true => error.context(format!("no {whom} answers at {}", socket.display())),
+        false => error,
     })
 }
 

@@ -66,6 +66,9 @@ impl Driver {
         let row =
             |Absentee { name, host_name, online, why }| AbsentRow { name, host_name, online, reason: why };
         snapshot.absent = absent.map(row).collect();
+        for (why, names) in self.sights.values().flat_map(|sight| &sight.passed_over) {
+            snapshot.passed_over.entry(why.clone()).or_default().extend(names.iter().cloned());
+        }
         snapshot
     }
 

@@ -32,11 +32,15 @@ impl NodeFilter {
         self.tag.as_ref().filter(|tag| !tags.contains(*tag))
     }
 
-    fn fits(&self, host_name: &str, label: &str) -> bool {
+    /// Whether its name begins as is asked for.
+    pub fn begins(&self, host_name: &str, label: &str) -> bool {
         let begins = |prefix: &String| host_name.starts_with(prefix) || label.starts_with(&plain(prefix));
-        let is = |name: &String| host_name == name || label == dns_label(name);
         self.prefix.as_ref().is_none_or(begins)
-            && self.names.as_ref().is_none_or(|names| names.iter().any(is))
+    }
+
+    fn fits(&self, host_name: &str, label: &str) -> bool {
+        let is = |name: &String| host_name == name || label == dns_label(name);
+        self.begins(host_name, label) && self.names.as_ref().is_none_or(|names| names.iter().any(is))
     }
 }
 
@@ -76,6 +80,8 @@ pub struct Sight {
     pub host_names: BTreeMap<BuilderName, String>,
     /// Those that are meant to be builders, and are none now.
     pub absent: Vec<Absentee>,
+    /// Those that are not meant: by what, and their names, those that they asked for included.
+    pub passed_over: BTreeMap<String, Vec<String>>,
 }
 
 /// A machine that is meant to be a builder, and is none now.

@@ -79,8 +79,10 @@ impl Candidate {
         Self { name: name.to_owned(), known_as, state: "absent", reason: Some(absent.reason.clone()) }
     }
 
-    fn unknown(name: &str) -> Self {
-        let reason = Some("no source has told of it".to_owned());
+    fn unknown(name: &str, passed_over: Option<&String>) -> Self {
+        let unheard_of = || "no source has told of it".to_owned();
+        let reason =
+            Some(passed_over.map_or_else(unheard_of, |why| format!("the tailnet has it, but {why}")));
         Self { name: name.to_owned(), known_as: None, state: "unknown", reason }
     }
 }
@@ -129,7 +131,14 @@ fn find(name: &str, snapshot: &Snapshot) -> Candidate {
     let absent = snapshot.absent.iter().filter(|absent| fits(&absent.name, absent.host_name.as_deref()));
     let absent = absent.max_by_key(|absent| absent.online).map(|absent| Candidate::of_absent(name, absent));
     let ready = rows.iter().find(|one| one.is_ready()).cloned();
-    ready.or_else(|| rows.into_iter().next()).or(absent).unwrap_or_else(|| Candidate::unknown(name))
+    let known = ready.or_else(|| rows.into_iter().next()).or(absent);
+    known.unwrap_or_else(|| Candidate::unknown(name, passed_over(snapshot, |its| fits(its, None))))
+}
+
+/// Why a tailnet's machine of this name is not meant by any source.
+fn passed_over(snapshot: &Snapshot, fits: impl Fn(&str) -> bool) -> Option<&String> {
+    let mut all = snapshot.passed_over.iter();
+    all.find_map(|(why, names)| names.iter().any(|its| fits(its)).then_some(why))
 }
 
 #[cfg(test)]
@@ -232,5 +241,19 @@ mod tests {
         let refused = &look(&["b2"], None, &snapshot).builders[0];
         assert_eq!((refused.state, refused.reason.as_deref()), ("refused", Some("it has not the tag")));
         assert_eq!(look(&[], None, &snapshot).builders.len(), 3, "everybody that is known");
+    }
+
+    #[test]
+    fn a_machine_that_no_source_means_is_told_so() {
+        let mut snapshot = picture(&["b1 healthy"], &[]);
+        let why = "it has not the tag tag:x, which this source asks for";
+        let names = ["b1", "b2", "nix-24-04", "nix-24.04"].map(str::to_owned).to_vec();
+        snapshot.passed_over.insert(why.to_owned(), names);
+        let standing = look(&["b1", "b2", "nix-24.04", "b3"], None, &snapshot);
+        let said: Vec<_> = standing.builders.iter().map(|one| (one.state, one.reason.as_deref())).collect();
+        let meant =
+            ("unknown", Some("the tailnet has it, but it has not the tag tag:x, which this source asks for"));
+        assert_eq!(said, [("healthy", None), meant, ("unknown", Some("no source has told of it")), meant]);
+        assert_eq!(look(&[], None, &snapshot).builders.len(), 1, "it is no builder, and nobody's wish");
     }
 }

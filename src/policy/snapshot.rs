@@ -25,6 +25,9 @@ pub struct Snapshot {
     /// Machines of a tailnet that are meant to be builders, and are none now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<AbsentRow>,
+    /// Machines of a tailnet that no source means, by the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub passed_over: BTreeMap<String, Vec<String>>,
 }
 
 /// A machine that is meant to be a builder, and is none now.
@@ -216,6 +219,7 @@ impl State {
             builds: running.chain(waiting).map(|(id, build)| self.build_row(id, build, now)).collect(),
             totals: self.totals.clone(),
             absent: Vec::new(),
+            passed_over: BTreeMap::new(),
         }
     }
 

@@ -331,6 +331,7 @@ mod tests {
             builds: vec![],
             totals: Totals::default(),
             absent: vec![],
+            passed_over: [].into(),
         }
     }
 

@@ -183,7 +183,6 @@ pub fn build_name(drv: &str) -> &str {
 pub mod tests {
     use super::*;
     use crate::domain::{BuilderName, System};
-    use crate::policy::snapshot::Totals;
 
     /// A build, its losses, and its attempts: number, builder, age in milliseconds.
     type Row<'a> = (&'a str, u32, &'a [(u32, &'a str, u64)]);
@@ -208,7 +207,8 @@ pub mod tests {
             labels: Default::default(),
         };
         let builds = builds.iter().map(row).collect();
-        Snapshot { schema: 1, builders: Vec::new(), builds, totals: Totals::default(), absent: vec![] }
+        let (builders, absent, passed_over, totals) = Default::default();
+        Snapshot { schema: 1, builders, builds, totals, absent, passed_over }
     }
 
     fn at(seconds: u64) -> Duration {

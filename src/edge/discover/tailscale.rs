@@ -238,7 +238,13 @@ fn sight(choice: &Choice) -> Sight {
         online,
         why: why.to_string(),
     });
-    Sight { paths: paths.collect(), host_names: host_names.collect(), absent: absent.collect() }
+    let passed_over = choice.passed_over.iter().map(|(why, names)| (why.to_string(), names.clone()));
+    Sight {
+        paths: paths.collect(),
+        host_names: host_names.collect(),
+        absent: absent.collect(),
+        passed_over: passed_over.collect(),
+    }
 }
 
 /// By its address: names are resolved by others than the tailnet.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::dir::SocketDir;
-use super::trouble::{self, SshError};
+use super::trouble::{self, Known, SshError};
 use super::{Terms, command, config};
 use crate::config::SshUri;
 use crate::edge::files;
@@ -121,9 +121,8 @@ impl Master {
             () = master.listens() => Ok(master),
             () = master.gone.cancelled() => {
                 let said = said.settled(LAST_WORDS).await;
-                let pinned = || uri.host_key.as_ref().map(|key| key.fingerprint());
                 let tailnet = SshError::of_tailnet(uri, &said);
-                Err(tailnet.unwrap_or_else(|| SshError::from_stderr(&uri.host, pinned(), &said)))
+                Err(tailnet.unwrap_or_else(|| SshError::from_stderr(&uri.host, Known::of(uri), &said)))
             }
             error = held_up(uri, &said) => Err(error),
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::SshUri;
+
 /// Why a builder could not be reached by ssh.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SshError {
@@ -33,17 +35,15 @@ pub enum SshError {
     #[error(
         "its host key has changed{}: either the machine was installed anew, or somebody stands between. It {}",
         fingerprint.as_ref().map(|print| format!(" (now {print})")).unwrap_or_default(),
-        known.as_ref().map_or_else(
-            || "is not the one in ssh's known hosts; if the new one is right, remove the old line with `ssh-keygen -R`"
-                .to_owned(),
-            |known| format!("should be {known}, as the configuration says")
-        )
+        known.advice(host)
     )]
     ChangedHostKey {
+        /// As the user named it.
+        host: String,
         /// Of the key that the server has.
         fingerprint: Option<String>,
-        /// Of the key that the configuration pins.
-        known: Option<String>,
+        /// The key that it should have.
+        known: Known,
     },
     /// No key of ours is welcome.
     #[error("its ssh server lets us in with none of our keys: {0}")]
@@ -90,15 +90,53 @@ pub enum SshError {
     Timeout(Duration),
 }
 
+/// Who knows another key than the server's, and its fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// ssh's own files.
+    Hosts,
+    /// The configuration, or a line for Nix.
+    Configuration(String),
+    /// The tailnet.
+    Tailnet(String),
+}
+
+impl Known {
+    /// What pins a builder's key, beside ssh's own files.
+    pub(super) fn of(uri: &SshUri) -> Option<Self> {
+        let known = uri.host_key.as_ref()?.fingerprint();
+        Some(if uri.admission.is_some() { Self::Tailnet(known) } else { Self::Configuration(known) })
+    }
+
+    fn advice(&self, host: &str) -> String {
+        match self {
+            Self::Hosts => format!(
+                "is not the one in ssh's known hosts; if the new one is right, remove the old line with `ssh-keygen -R \
+                 {host}`"
+            ),
+            Self::Configuration(known) => {
+                format!(
+                    "should be {known}, as the configuration says; if the new one is right, write it there"
+                )
+            }
+            Self::Tailnet(known) => format!(
+                "should be {known}, as the tailnet says; if the new one is right, restart tailscaled there, which then \
+                 tells its keys anew"
+            ),
+        }
+    }
+}
+
 impl SshError {
-    /// Reads what ssh said before it ended. `pinned` is the fingerprint that the configuration asks for.
-    pub(super) fn from_stderr(host: &str, pinned: Option<String>, said: &str) -> Self {
+    /// Reads what ssh said before it ended. `pinned` is the key that is asked for.
+    pub(super) fn from_stderr(host: &str, pinned: Option<Known>, said: &str) -> Self {
         let last = reason(said);
         let unknown = said.contains("host key is known for") && said.contains("strict checking");
         let changed = said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED");
         match () {
             () if changed || (unknown && pinned.is_some()) => {
-                Self::ChangedHostKey { fingerprint: fingerprint(said), known: pinned }
+                let (host, known) = (host.to_owned(), pinned.unwrap_or(Known::Hosts));
+                Self::ChangedHostKey { host, fingerprint: fingerprint(said), known }
             }
             () if unknown => Self::UnknownHostKey { host: host.to_owned(), fingerprint: fingerprint(said) },
             () if said.contains("kex_exchange_identification") => {
@@ -162,6 +200,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::BuilderUri;
+    use crate::domain::{Admission, HostKey};
 
     const PRINT: &str = "SHA256:uNiVztksCsDhcc0u9e8BrvA8RE8Il5bXbXwVdGhyR5s";
 
@@ -194,12 +234,34 @@ mod tests {
             "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nThe fingerprint for the ED25519 key sent by the \
              remote host is\n{PRINT}.\nHost key verification failed."
         );
-        check(&changed, SshError::ChangedHostKey { fingerprint: Some(PRINT.to_owned()), known: None });
-        let other_type = SshError::from_stderr("h", Some("SHA256:x".to_owned()), unknown);
-        assert_eq!(
-            other_type,
-            SshError::ChangedHostKey { fingerprint: None, known: Some("SHA256:x".to_owned()) }
-        );
+        let error = |fingerprint: Option<&str>, known| SshError::ChangedHostKey {
+            host: "h".to_owned(),
+            fingerprint: fingerprint.map(str::to_owned),
+            known,
+        };
+        check(&changed, error(Some(PRINT), Known::Hosts));
+        let pinned = Known::Configuration("SHA256:x".to_owned());
+        let other_type = SshError::from_stderr("h", Some(pinned.clone()), unknown);
+        assert_eq!(other_type, error(None, pinned));
+    }
+
+    #[test]
+    fn a_changed_key_is_said_with_who_knows_another_one_and_the_fix() {
+        let check = |uri: &str, from_tailnet: bool, expected: &[&str]| {
+            let Ok(BuilderUri::Ssh(mut uri)) = BuilderUri::parse(uri) else { panic!("a good URI") };
+            let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJJy/nnmYKbcfZlGVrkt2n1RNclWNnPtIAl7JCpmyKqq";
+            uri.host_key = from_tailnet.then(|| HostKey::parse(key).expect("a key"));
+            let (source, destination) = ("tag:ci".to_owned(), "tag:nix-builder".to_owned());
+            uri.admission = from_tailnet.then_some(Admission { source, destination });
+            let said = format!("REMOTE HOST IDENTIFICATION HAS CHANGED!\n{PRINT}.\n");
+            let error = SshError::from_stderr("h", Known::of(&uri), &said).to_string();
+            assert!(error.contains(PRINT), "{error}");
+            expected.iter().for_each(|part| assert!(error.contains(part), "{error}"));
+        };
+        check("ssh-ng://h", false, &["ssh's known hosts", "`ssh-keygen -R h`"]);
+        check("ssh-ng://h", true, &["should be SHA256:", "as the tailnet says", "restart tailscaled there"]);
+        let configured = Known::Configuration("SHA256:x".to_owned()).advice("h");
+        assert!(configured.contains("should be SHA256:x, as the configuration says"), "{configured}");
     }
 
     #[test]

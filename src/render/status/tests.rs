@@ -46,7 +46,14 @@ fn busy() -> Snapshot {
 }
 
 fn empty() -> Snapshot {
-    Snapshot { schema: 1, builders: vec![], builds: vec![], totals: Totals::default(), absent: vec![] }
+    Snapshot {
+        schema: 1,
+        builders: vec![],
+        builds: vec![],
+        totals: Totals::default(),
+        absent: vec![],
+        passed_over: [].into(),
+    }
 }
 
 #[test]

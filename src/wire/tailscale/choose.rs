@@ -1,6 +1,7 @@
 //! Which machines of a tailnet are builders now, and why others that are meant are not.
 
-use core::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::{Node, Status, clip};
 use crate::domain::tailnet::dns_label;
@@ -13,6 +14,8 @@ pub struct Choice {
     pub found: Vec<Found>,
     /// Those that are meant and cannot be.
     pub absent: Vec<Absent>,
+    /// Those that are not meant: why not, and the names of each. Whoever waits for one of them wants to know.
+    pub passed_over: BTreeMap<Absence, Vec<String>>,
 }
 
 /// One that is meant, and cannot be a builder.
@@ -75,6 +78,12 @@ pub enum Absence {
     /// It is meant by its name only.
     #[error("it has not the tag {0}, which this source asks for")]
     NoTag(String),
+    /// It has another name.
+    #[error("its name does not begin with {0}, as this source asks for")]
+    NoPrefix(String),
+    /// It has another name.
+    #[error("its name is not among those that this source asks for")]
+    NotNamed,
     /// Somebody else has the name.
     #[error("another machine has this name already")]
     Twice,
@@ -82,12 +91,16 @@ pub enum Absence {
 
 /// Those whom the filter wants.
 pub fn choose(status: &Status, filter: &NodeFilter, ssh: SshServer) -> Choice {
-    let meant = |node: &&Node| {
+    let meant = |node: &Node| {
         let (host_name, label) = (&node.host_name, &node.label);
-        !node.is_sharee && (filter.wants(host_name, label, &node.tags) || filter.names(host_name, label))
+        filter.wants(host_name, label, &node.tags) || filter.names(host_name, label)
     };
     let mut choice = Choice::default();
-    for node in status.peers.iter().filter(meant) {
+    for node in status.peers.iter().filter(|node| !node.is_sharee) {
+        if !meant(node) {
+            choice.passed_over.entry(why_not(node, filter)).or_default().extend(names(node));
+            continue;
+        }
         match usable(status, node, filter, ssh) {
             Ok(found) => choice.found.push(found),
             Err(why) => choice.absent.push(absent(node, why)),
@@ -104,6 +117,21 @@ pub fn choose(status: &Status, filter: &NodeFilter, ssh: SshServer) -> Choice {
     });
     choice.absent.sort();
     choice
+}
+
+/// By its name first: that is what whoever waits for it may have got wrong.
+fn why_not(node: &Node, filter: &NodeFilter) -> Absence {
+    match (&filter.prefix, filter.missing_tag(&node.tags)) {
+        (Some(prefix), _) if !filter.begins(&node.host_name, &node.label) => Absence::NoPrefix(clip(prefix)),
+        (_, Some(tag)) if filter.names.is_none() => Absence::NoTag(clip(tag)),
+        _ => Absence::NotNamed,
+    }
+}
+
+fn names(node: &Node) -> impl Iterator<Item = String> {
+    let name = shown(node);
+    let asked = asked_for(node, &name);
+    std::iter::once(name).chain(asked).filter(|name| !name.is_empty())
 }
 
 fn usable(status: &Status, node: &Node, filter: &NodeFilter, ssh: SshServer) -> Result<Found, Absence> {

@@ -56,7 +56,31 @@ fn who_is_meant_by_name_and_has_not_the_tag_is_told_so() {
     let said: Vec<_> =
         choice.absent.iter().map(|absent| (absent.name.as_str(), absent.why.to_string())).collect();
     assert_eq!(said, [("b1", "it has not the tag tag:mine, which this source asks for".to_owned())]);
-    assert_eq!(look(None), Choice::default(), "nobody is meant by a tag that nobody has");
+    let nobody = look(None);
+    assert!(nobody.found.is_empty() && nobody.absent.is_empty(), "nobody is meant by a tag that nobody has");
+}
+
+#[test]
+fn who_is_not_meant_is_passed_over_by_name_with_the_first_reason() {
+    let status = Status::parse(RECORDED.as_bytes()).expect("a status");
+    let look = |tag: Option<&str>, prefix: Option<&str>, names: Option<&str>| {
+        let filter = NodeFilter {
+            tag: tag.map(str::to_owned),
+            prefix: prefix.map(str::to_owned),
+            names: names.map(|name| [name.to_owned()].into()),
+        };
+        let passed_over = choose(&status, &filter, SshServer::Tailscale).passed_over;
+        let of_b1 = passed_over.iter().find(|(_, names)| names.iter().any(|name| name == "b1"));
+        of_b1.map(|(why, _)| why.to_string())
+    };
+    let tag = "it has not the tag tag:mine, which this source asks for";
+    assert_eq!(look(Some("tag:mine"), None, None).as_deref(), Some(tag));
+    let prefix = "its name does not begin with ci-, as this source asks for";
+    assert_eq!(look(Some("tag:mine"), Some("ci-"), None).as_deref(), Some(prefix));
+    let name = "its name is not among those that this source asks for";
+    assert_eq!(look(Some("tag:mine"), None, Some("b9")).as_deref(), Some(name));
+    assert_eq!(look(Some("tag:nix-builder"), None, None), None, "it is meant");
+    assert_eq!(look(Some("tag:mine"), None, Some("b1")), None, "it is told as one who is absent");
 }
 
 #[test]

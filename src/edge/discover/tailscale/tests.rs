@@ -15,17 +15,37 @@ const RECORDED: &str = include_str!("../../../../tests/data/tailscale/status-1.1
 /// Long, but less than the pause after which it would look without news.
 const PATIENCE: Duration = Duration::from_millis(4500);
 
-/// What other versions say of a machine that comes or goes, by what is known of them.
-const OTHER_VERSIONS: [(&str, &str); 6] = [
+/// What other versions say of a machine that comes or goes, by what their source has:
+///
+/// | tailscaled | what it says |
+/// |---|---|
+/// | up to 1.96 | the whole `NetMap` of each change; bits of the mask that it does not know it ignores |
+/// | 1.98 | the same, or `PeerChanges` where that suffices |
+/// | 1.100 | `PeersChanged`, `PeersRemoved`, `PeerChangedPatch`; the `NetMap` on Windows and macOS alone; first, a status |
+/// | 1.102 and later | the same; the `NetMap` on Windows alone |
+///
+/// None of them has keys that must be there, so a line that says nothing of machines counts, too.
+const OTHER_VERSIONS: [(&str, &str); 11] = [
+    ("1.96, its first line", r#"{"Version":"1.96.4","SessionID":"7","State":6}"#),
     (
         "1.96, everywhere",
         r#"{"Version":"1.96.4","NetMap":{"SelfNode":{"ID":1},"Peers":[{"ID":2,"Name":"b1.t.test."}]}}"#,
     ),
+    (
+        "1.98, not incremental",
+        r#"{"Version":"1.98.0","NetMap":{"SelfNode":{"ID":1},"Peers":null},"PeerChanges":null}"#,
+    ),
     ("1.98, incremental", r#"{"Version":"1.98.0","NetMap":null,"PeerChanges":[{"NodeID":2,"Online":true}]}"#),
+    (
+        "1.100, its first line",
+        r#"{"Version":"1.100.0","State":6,"InitialStatus":{"BackendState":"Running"}}"#,
+    ),
     ("1.100, who comes", r#"{"Version":"1.100.0","PeersChanged":[{"ID":2,"Name":"b1.t.test."}]}"#),
     ("1.100, who goes", r#"{"Version":"1.100.0","PeersRemoved":[2]}"#),
     ("1.100, who changes", r#"{"Version":"1.100.0","PeerChangedPatch":[{"NodeID":2,"Online":false}]}"#),
-    ("any, on Windows", r#"{"Version":"1.102.3","NetMap":{"Peers":null}}"#),
+    ("1.100, on macOS", r#"{"Version":"1.100.0","NetMap":{"Peers":[{"ID":2,"Name":"b1.t.test."}]}}"#),
+    ("1.102, who goes", r#"{"Version":"1.102.3","PeersRemoved":[2]}"#),
+    ("1.102, on Windows", r#"{"Version":"1.102.3","NetMap":{"Peers":null}}"#),
 ];
 
 /// A tailscaled that says what it is told to say.
