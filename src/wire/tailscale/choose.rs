@@ -1,7 +1,7 @@
 //! Which machines of a tailnet are builders now, and why others that are meant are not.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use super::{Node, Status, clip};
 use crate::domain::tailnet::dns_label;
