@@ -93,7 +93,7 @@ impl Bench {
             match effect {
                 Effect::Start { attempt, .. } => self.running.push(attempt),
                 Effect::Probe(builder) => self.step(Event::Probed(builder, Ok(caps()))),
-                Effect::Ping(builder) => self.step(Event::Pinged(builder, Ok(()))),
+                Effect::Ping(builder) => self.step(Event::Pinged(builder, Ok(Duration::ZERO))),
                 _ => {}
             }
         }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::reach::Reach;
 use super::{News, World, claim};
 use crate::config::{Attach, Config};
-use crate::domain::{Capabilities, Measurement, Slots, System};
+use crate::domain::{Capabilities, Slots, System};
 use crate::edge::channel::Transport;
 use crate::edge::clock;
 use crate::policy::Event;
@@ -63,11 +63,7 @@ pub(super) async fn ping(reach: Arc<Reach>, world: Arc<World>) {
         Ok(answered) => answered,
         Err(_) => Err(no_answer(limit)),
     };
-    if let Ok(took) = answered {
-        let measured = Event::Measured(reach.name().clone(), Measurement::RoundTrip(took));
-        world.tell(News::Event(measured)).await;
-    }
-    world.tell(News::Event(Event::Pinged(reach.name().clone(), answered.map(drop)))).await;
+    world.tell(News::Event(Event::Pinged(reach.name().clone(), answered))).await;
 }
 
 pub(super) fn no_answer(limit: Duration) -> String {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::settings::Settings;
 use crate::domain::{
@@ -56,8 +57,8 @@ pub enum Event {
     Vanished(BuilderName),
     /// A probe ended.
     Probed(BuilderName, Result<Capabilities, String>),
-    /// The answer to a ping, or why there was none.
-    Pinged(BuilderName, Result<(), String>),
+    /// How long the answer to a ping took, or why there was none.
+    Pinged(BuilderName, Result<Duration, String>),
     /// These paths are valid on the builder, as it said itself or because they were sent there.
     Present(BuilderName, Vec<StoreHash>),
     /// So many bytes of inputs went there, and so many of outputs came from there.

@@ -3,11 +3,16 @@
 //! A builder is healthy after a good probe; suspect when it has been silent for a while; down when a probe failed, when
 //! the silence lasted, or when attempts keep getting lost there; and gone when no source knows it and nothing runs there.
 
+use std::time::Duration;
+
 use super::event::Effect;
 use super::fleet::{Builder, Health, Ping, Probe};
 use super::settings::Settings;
 use super::state::State;
-use crate::domain::{BuilderName, BuilderSpec, Capabilities, Time};
+use crate::domain::{BuilderName, BuilderSpec, Capabilities, Measurement, Time};
+
+/// What is due within this part of the time between two pings is asked along.
+const ALONG: u32 = 6;
 
 impl State {
     pub(super) fn found(&mut self, spec: BuilderSpec, now: Time) {
@@ -42,12 +47,15 @@ impl State {
         }
     }
 
-    pub(super) fn pinged(&mut self, name: &BuilderName, answer: Result<(), String>, now: Time) {
+    pub(super) fn pinged(&mut self, name: &BuilderName, answer: Result<Duration, String>, now: Time) {
         let next = now + self.settings.ping_every;
         let Some(builder) = self.fleet.get_mut(name) else { return };
         builder.ping = Ping::Due(next);
         match answer {
-            Ok(()) => self.seen(name, now),
+            Ok(took) => {
+                builder.machine.measured(Measurement::RoundTrip(took));
+                self.seen(name, now);
+            }
             // With nothing at stake the truth is found out at once; else it is silence, which is borne for a while.
             Err(why) if builder.health == Health::Healthy && builder.attempts.is_empty() => {
                 builder.turn(Health::Probing, now);
@@ -208,8 +216,8 @@ impl State {
             .collect();
         for name in &names {
             self.tick_probe(name, now);
-            self.tick_ping(name, now);
         }
+        self.tick_pings(now);
         for name in &names {
             self.suspect_if_silent(name, now);
         }
@@ -234,9 +242,16 @@ impl State {
         }
     }
 
-    fn tick_ping(&mut self, name: &BuilderName, now: Time) {
-        let Some(builder) = self.fleet.get_mut(name).filter(|builder| builder.is_watched()) else { return };
-        if matches!(builder.ping, Ping::Due(at) if at <= now) {
+    /// Whoever would be asked soon is asked along with those that are due, so that many idle builders wake us seldom.
+    fn tick_pings(&mut self, now: Time) {
+        let by = |at: Time, builder: &Builder| {
+            builder.is_watched() && matches!(builder.ping, Ping::Due(due) if due <= at)
+        };
+        if !self.fleet.iter().any(|(_, builder)| by(now, builder)) {
+            return;
+        }
+        let soon = now + self.settings.ping_every / ALONG;
+        for (name, builder) in self.fleet.iter_mut().filter(|(_, builder)| by(soon, builder)) {
             builder.ping = Ping::Sent;
             self.out.push(Effect::Ping(name.clone()));
         }

@@ -168,7 +168,7 @@ impl World {
                     Effect::Ping(builder)
                         if matches!(self.natures.get(builder), Some(Nature::Answers(_))) =>
                     {
-                        events.push(Event::Pinged(builder.clone(), Ok(())));
+                        events.push(Event::Pinged(builder.clone(), Ok(Duration::ZERO)));
                     }
                     _ => {}
                 }

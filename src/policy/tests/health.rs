@@ -87,7 +87,7 @@ fn a_builder_that_is_silent_for_ten_seconds_gets_nothing_new_until_it_answers() 
     assert_eq!(world.health("b1"), HealthWord::Suspect);
     world.ask(1);
     assert_eq!(world.started(), []);
-    world.tell(Event::Pinged(name("b1"), Ok(())));
+    world.tell(Event::Pinged(name("b1"), Ok(Duration::ZERO)));
     assert_eq!(world.one_start().1, "b1");
 }
 
@@ -121,7 +121,7 @@ fn a_builder_that_answers_again_needs_no_second_attempt() {
     world.ask(1);
     world.nature("b1", Nature::Silent);
     world.pass(13.0);
-    world.tell(Event::Pinged(name("b1"), Ok(())));
+    world.tell(Event::Pinged(name("b1"), Ok(Duration::ZERO)));
     world.take();
     world.add("b2", caps(1));
     assert_eq!(world.started(), []);
@@ -264,7 +264,7 @@ fn a_connection_that_breaks_when_our_link_is_back_is_still_its_fault_until_the_b
         world.pass(5.0);
         world.tell(Event::LinkUp);
         if heard {
-            world.tell(Event::Pinged(name("b1"), Ok(())));
+            world.tell(Event::Pinged(name("b1"), Ok(Duration::ZERO)));
         }
         world.end(attempt, lost());
         assert_eq!(world.row("b1").lost, u64::from(heard));
@@ -428,4 +428,29 @@ fn other_settings_hold_from_the_next_deadline_on() {
     world.tell(Event::Configured(Settings { ping_every, ..Settings::default() }));
     let after = pings(&mut world);
     assert!(after >= 2 * before, "{before} pings, then {after}");
+}
+
+#[test]
+fn whoever_is_due_soon_is_asked_along_and_others_when_they_are_due() {
+    let mut world = World::new();
+    for (builder, later) in [("b1", 0.3), ("b2", 1.2), ("b3", 1.49)] {
+        world.add(builder, caps(1));
+        world.pass(later);
+    }
+    world.take();
+    let effects = world.state.step(Event::Woke, world.now + Duration::from_millis(10));
+    let asked: Vec<_> = effects
+        .iter()
+        .filter_map(|effect| if let Effect::Ping(name) = effect { Some(name.as_str()) } else { None })
+        .collect();
+    assert_eq!(asked, ["b1", "b2"]);
+}
+
+#[test]
+fn how_long_an_answer_takes_says_how_far_a_builder_is() {
+    let mut world = World::of(1);
+    let took = Duration::from_millis(40);
+    world.tell(Event::Pinged(name("b1"), Ok(took)));
+    let builder = world.state.fleet.get(&name("b1")).expect("it is there");
+    assert_eq!(builder.machine.round_trip, Some(took));
 }

@@ -181,7 +181,7 @@ fn events_about_what_is_over_or_was_never_there_are_ignored() {
         Event::Withdrawn(RequestId(77)),
         Event::Probed(name("b9"), Ok(caps(1))),
         Event::Probed(name("b1"), Err("late".to_owned())),
-        Event::Pinged(name("b9"), Ok(())),
+        Event::Pinged(name("b9"), Ok(Duration::ZERO)),
         Event::Present(name("b9"), vec![hash(1)]),
         Event::Vanished(name("b9")),
     ] {

@@ -195,7 +195,7 @@ impl Simulation {
                 0 => Event::Woke,
                 7 => Event::LinkDown(vec![builder]),
                 8 => Event::LinkUp,
-                1 => Event::Pinged(builder, Ok(())),
+                1 => Event::Pinged(builder, Ok(Duration::ZERO)),
                 2 => Event::Present(builder, vec![hash(self.rng.u64(..9))]),
                 3 => Event::Ended(attempt, lost()),
                 4 => Event::Reached(attempt, Stage::Fetching),
@@ -360,11 +360,11 @@ impl Simulation {
         let machine = &self.machines[&builder];
         if machine.mute_until > self.now {
             let late = machine.mute_until;
-            self.put_off(late, Event::Pinged(builder, Ok(())));
+            self.put_off(late, Event::Pinged(builder, Ok(Duration::ZERO)));
         } else if machine.dead_until > self.now {
             self.after(1.0, Event::Pinged(builder, Err("connection reset".to_owned())));
         } else {
-            self.after(0.2, Event::Pinged(builder, Ok(())));
+            self.after(0.2, Event::Pinged(builder, Ok(Duration::ZERO)));
         }
     }
 
