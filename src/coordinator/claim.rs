@@ -93,6 +93,16 @@ pub(super) fn ensure(reach: &Arc<Reach>, world: &Arc<World>) {
     });
 }
 
+/// How often a claim with that lease is renewed: no lost word may cost it.
+fn renew_every(lease: Duration) -> Duration {
+    RENEW.min((lease / 3).max(BURST))
+}
+
+/// How long after so many looks the next one is.
+fn look_again(looks: usize) -> Duration {
+    LOOK_AGAIN[looks.min(LOOK_AGAIN.len() - 1)]
+}
+
 /// Why a session ended.
 enum End {
     /// The agent has its machine back.
@@ -127,7 +137,7 @@ impl Holder {
             let Some(command) = self.reach.learned().agent else {
                 self.granted(Grant::default()).await;
                 tokio::select! {
-                    () = sleep(LOOK_AGAIN[looks.min(LOOK_AGAIN.len() - 1)]) => {}
+                    () = sleep(look_again(looks)) => {}
                     () = &mut over => return,
                 }
                 looks += 1;
@@ -253,7 +263,7 @@ impl<'a, S: tokio::io::AsyncWrite> Talk<'a, S> {
         match tell {
             Tell::Granted { slots, bears, shared, lease_ms } => {
                 (self.granted, self.shared) = (slots, shared);
-                self.renew_every = RENEW.min(Duration::from_millis(lease_ms / 3).max(BURST));
+                self.renew_every = renew_every(Duration::from_millis(lease_ms));
                 (self.grant.slots, self.grant.bears) = (Some(slots), bears);
                 self.holder.granted(self.grant.clone()).await;
                 // What was lowered is free for others as soon as we say that we know.
@@ -315,5 +325,23 @@ impl<'a, S: tokio::io::AsyncWrite> Talk<'a, S> {
             }
         }
         End::GivenBack
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_is_renewed_three_times_within_its_lease_and_every_ten_seconds_at_least() {
+        for (lease, every) in [(45_000, 10_000), (3_600_000, 10_000), (6_000, 2_000), (0, 50)] {
+            assert_eq!(renew_every(Duration::from_millis(lease)), Duration::from_millis(every), "{lease} ms");
+        }
+    }
+
+    #[test]
+    fn an_agent_that_is_started_later_is_found_within_five_minutes() {
+        let looks: Vec<_> = (0..5).map(|looks| look_again(looks).as_secs()).collect();
+        assert_eq!(looks, [5, 30, 300, 300, 300]);
     }
 }
