@@ -40,7 +40,7 @@ class Sums:
 
 
 def run_all(jobs: Sequence[Job], run: Callable[[Job], Outcome], side_by_side: int | None = None, most_again: int | None = None) -> Sums:
-    """Runs all in this order. At least one job per processor runs, and three at most, or just `side_by_side`.
+    """Runs all in this order: one to three jobs for each processor side by side, or just `side_by_side`.
 
     Bounds of time may break where the machine is too busy: what fails, if it is not many, is run once more alone.
     """

@@ -1,8 +1,8 @@
 //! How many builds at once a machine bears, learned from how it bears those that it has.
 //!
 //! It begins with what its coordinators take it to have. All in use for a while, more wanted, and an equal part of the
-//! processors and of the memory idle all that time: one more. Memory short: a quarter fewer, of what runs. So it is additive
-//! increase and multiplicative decrease (Chiu and Jain, 1989), which several agents need not agree on.
+//! processors and of the memory idle all that time: one more. Memory short: a quarter fewer, of what runs. This is additive
+//! increase and multiplicative decrease (Chiu and Jain, 1989).
 
 use std::time::Duration;
 
