@@ -77,6 +77,32 @@ fn builds_that_share_their_inputs_send_each_once() {
     assert_eq!(paths_sent(&stage), 60);
 }
 
+/// Nix before 2.18 takes the archive of such a path for the record of the next one.
+#[test]
+fn what_somebody_else_adds_to_the_builder_in_the_middle_of_an_upload_fails_nothing() {
+    let Some(stage) = Stage::of(1, 1) else { return };
+    let dir = stage.path("sources");
+    fs::create_dir(&dir).expect("room");
+    let file = |name: &str, text: &str| {
+        fs::write(dir.join(name), text).expect("room");
+        dir.join(name).display().to_string()
+    };
+    let held = file("held", "input @@upload@@\n");
+    let others: Vec<String> = (0..20).map(|n| file(&n.to_string(), &format!("input {n}\n"))).collect();
+    let inputs = format!("[ {held} {} ]", others.join(" "));
+    let fault = stage.faults.arm(When::Upload, What::Hold, After::Back);
+    let client =
+        stage.build(&[Drv::new("all", "cat $inputs | grep -c '^input' > $out").with("inputs", &inputs)]);
+    wait_until("one input has come half way", PATIENCE, || stage.faults.hit(&fault).is_some());
+    let mut add = stage.command("nix-store");
+    add.args(["--store", &format!("local?root={}", stage.path("b1").display()), "--add"]).args(&others);
+    stage.run(add).succeeds();
+    stage.faults.release(&fault);
+    client.wait().succeeds();
+    assert_eq!(stage.text("all").trim(), "21");
+    assert_eq!(stage.status().totals.repeated, 0);
+}
+
 /// What travelled to builders in all.
 fn paths_sent(stage: &Stage) -> u32 {
     let log = stage.coordinator_log();

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::{Failure, block_on};
 use crate::cli::{BenchArgs, BenchCommand};
 use crate::coordinator::local::LocalStore;
-use crate::coordinator::upload::Carrier;
+use crate::coordinator::upload::{Carrier, InFlight};
 use crate::domain::{PathInfo, StoreDir, StorePath};
 use crate::edge::channel::Transport;
 use crate::edge::pool::Pool;
@@ -39,10 +39,10 @@ async fn copy(from: &str, to: &str, path: &str) -> anyhow::Result<()> {
     let valid = channel.root_and_query(&paths).await?;
     let missing: Vec<Arc<PathInfo>> =
         closure.iter().filter(|info| !valid.contains(&info.path)).cloned().collect();
-    let pool = Arc::clone(&builder);
-    let carrier =
-        Carrier { local, pool, in_flight: Arc::default(), abreast: ABREAST, stalled_after: PATIENCE };
-    carrier.upload(&mut channel, missing).await?;
+    let (pool, in_flight) = (Arc::clone(&builder), Arc::new(InFlight::default()));
+    let landings = in_flight.landings();
+    let carrier = Carrier { local, pool, in_flight, abreast: ABREAST, stalled_after: PATIENCE };
+    carrier.upload(&mut channel, missing, landings).await?;
 
     drop(channel);
     for pool in [source, builder] {

@@ -19,7 +19,7 @@ use super::job::Job;
 use super::limits::Clocks;
 use super::narration::Narration;
 use super::reach::{Pools, Reach};
-use super::upload::{Carrier, UploadError};
+use super::upload::{Carrier, Landings, UploadError};
 use super::{News, World};
 use crate::domain::{
     AttemptId, AttemptOutcome, BuildResult, BuildStatus, Measurement, PathInfo, Stage, StorePath, Trust,
@@ -67,10 +67,11 @@ impl Attempt {
     async fn carry_out(&self, pools: &Pools, stage: &Mutex<Stage>) -> Step<(BuildResult, Vec<Output>)> {
         let channel = self.reach.checkout(pools, self.cores).await;
         let mut channel = channel.map_err(|error| lost(Stage::Preparing, &error))?;
+        let landings = self.reach.in_flight.landings();
         let missing = self.prepare(&mut channel).await?;
         if !missing.is_empty() {
             self.reached(stage, Stage::Uploading).await;
-            self.upload(pools, &mut channel, missing).await?;
+            self.upload(pools, &mut channel, missing, landings).await?;
         }
         self.reached(stage, Stage::Building).await;
         let result = self.build(&mut channel).await?;
@@ -114,7 +115,13 @@ impl Attempt {
         closure.map(Cow::Owned).map_err(|error| local(Stage::Preparing, &error))
     }
 
-    async fn upload(&self, pools: &Pools, channel: &mut Lease, missing: Vec<Arc<PathInfo>>) -> Step<()> {
+    async fn upload(
+        &self,
+        pools: &Pools,
+        channel: &mut Lease,
+        missing: Vec<Arc<PathInfo>>,
+        landings: Landings,
+    ) -> Step<()> {
         const STAGE: Stage = Stage::Uploading;
         let sent: Vec<StorePath> = missing.iter().map(|info| info.path.clone()).collect();
         let carrier = Carrier {
@@ -125,7 +132,7 @@ impl Attempt {
             stalled_after: self.patience(),
         };
         let transfer = self.reach.sending.begin(clock::now());
-        let bytes = carrier.upload(channel, missing).await.map_err(|error| match error {
+        let bytes = carrier.upload(channel, missing, landings).await.map_err(|error| match error {
             UploadError::Unreachable(error) => lost(STAGE, &error),
             UploadError::Builder(error) => unsigned(failed(STAGE, error)),
             UploadError::Stalled(error) => lost(STAGE, &error),

@@ -83,6 +83,7 @@ impl Ahead {
         let mut channel = pool.checkout().await?;
         channel.holds_roots();
         let paths: Vec<StorePath> = self.job.closure.iter().map(|info| info.path.clone()).collect();
+        let landings = self.reach.in_flight.landings();
         let mut valid = channel.root_and_query(&paths).await?;
         let absent: Vec<StorePath> = paths.into_iter().filter(|path| !valid.contains(path)).collect();
         if !absent.is_empty() && self.world.config().builders_use_substitutes == Some(true) {
@@ -99,7 +100,7 @@ impl Ahead {
             abreast: ABREAST,
             stalled_after: self.world.config().timeouts.stalled_after,
         };
-        let bytes = carrier.upload(&mut channel, missing).await?;
+        let bytes = carrier.upload(&mut channel, missing, landings).await?;
         self.present(sent.iter()).await;
         let (builder, drv) = (self.reach.name(), &self.job.drv);
         tracing::debug!(%builder, %drv, bytes, "its inputs have travelled ahead");

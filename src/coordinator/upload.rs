@@ -29,7 +29,7 @@ use crate::nix::ops::Request;
 use crate::nix::wire::{self, Dialect};
 
 use in_flight::Claim;
-pub use in_flight::InFlight;
+pub use in_flight::{InFlight, Landings};
 use plan::Plan;
 use turn::Turn;
 
@@ -73,28 +73,34 @@ pub struct Carrier {
     pub stalled_after: Duration,
 }
 
-/// A portion that has landed; it is nobody's business any more when this is dropped.
-struct Landed {
+/// A portion that was sent; it is nobody's business any more when this is dropped.
+struct Sent {
     portion: Vec<Arc<PathInfo>>,
+    result: Result<(), UploadError>,
     _claim: Claim,
 }
 
 impl Carrier {
     /// Sends `missing` (references first) to the builder; what another build sends at the same time is waited for.
-    /// How many bytes were sent.
+    /// `asked` is what had landed there when the builder said what it misses. How many bytes were sent.
     pub async fn upload(
         &self,
         build_channel: &mut Lease,
         missing: Vec<Arc<PathInfo>>,
+        asked: Landings,
     ) -> Result<u64, UploadError> {
         let missing = self.local.fresh(&missing).await?;
         let mut plan = Plan::new(missing, self.abreast);
+        if self.in_flight.landings() != asked {
+            plan.doubt();
+        }
         // Dropped, it ends all that is under way.
         let mut under_way = JoinSet::new();
         let mut sent_bytes = 0;
         loop {
             let somebody_landed = self.in_flight.landed();
-            self.arrived(&mut plan, build_channel).await?;
+            let back = plan.given_back(|hash| self.in_flight.has(hash));
+            self.settle(&mut plan, build_channel, back).await?;
             if plan.is_done() {
                 break;
             }
@@ -105,9 +111,20 @@ impl Carrier {
             }
             tokio::select! {
                 Some(sent) = under_way.join_next() => {
-                    let sent = sent??;
-                    sent_bytes += sent.portion.iter().map(|info| info.nar_size).sum::<u64>();
-                    plan.landed(&sent.portion);
+                    let Sent { portion, result, .. } = sent?;
+                    match result {
+                        Ok(()) => {
+                            sent_bytes += portion.iter().map(|info| info.nar_size).sum::<u64>();
+                            plan.landed(&portion);
+                        }
+                        // Nix before 2.18 takes the archive of a path that somebody has added meanwhile for the next record.
+                        Err(error @ UploadError::Builder(Error::Daemon(_))) => {
+                            if !self.settle(&mut plan, build_channel, portion).await? {
+                                return Err(error);
+                            }
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 () = somebody_landed => {}
             }
@@ -115,24 +132,29 @@ impl Carrier {
         Ok(sent_bytes)
     }
 
-    /// Asks whether what others have sent is there now.
-    async fn arrived(&self, plan: &mut Plan, build_channel: &mut Lease) -> Result<(), UploadError> {
-        let back = plan.given_back(|hash| self.in_flight.has(hash));
-        if back.is_empty() {
-            return Ok(());
+    /// Asks which of these paths, which others may have sent, are there now; the rest is sent again. Whether any is.
+    async fn settle(
+        &self,
+        plan: &mut Plan,
+        build_channel: &mut Lease,
+        paths: Vec<Arc<PathInfo>>,
+    ) -> Result<bool, UploadError> {
+        if paths.is_empty() {
+            return Ok(false);
         }
-        let paths: Vec<StorePath> = back.iter().map(|info| info.path.clone()).collect();
+        let names: Vec<StorePath> = paths.iter().map(|info| info.path.clone()).collect();
         let meter = build_channel.meter();
-        let asked = meter.watch(self.stalled_after, build_channel.query_valid_paths(&paths, false));
+        let asked = meter.watch(self.stalled_after, build_channel.query_valid_paths(&names, false));
         let valid: BTreeSet<StorePath> = asked.await??;
-        let (there, absent): (Vec<_>, Vec<_>) = back.into_iter().partition(|info| valid.contains(&info.path));
+        let (there, absent): (Vec<_>, Vec<_>) =
+            paths.into_iter().partition(|info| valid.contains(&info.path));
         plan.landed(&there);
         plan.send_again(absent);
-        Ok(())
+        Ok(!there.is_empty())
     }
 
     /// The local daemon may die or freeze in the middle: another one is waited for, as when a build is prepared.
-    async fn send(self, portion: Vec<Arc<PathInfo>>, claim: Claim) -> Result<Landed, UploadError> {
+    async fn send(self, portion: Vec<Arc<PathInfo>>, claim: Claim) -> Sent {
         let began = clock::now();
         loop {
             match self.try_to_send(&portion).await {
@@ -142,8 +164,7 @@ impl Carrier {
                     tracing::warn!("{error}; the inputs are sent again");
                     sleep(ASK_AGAIN).await;
                 }
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(Landed { portion, _claim: claim }),
+                result => return Sent { portion, result, _claim: claim },
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What is on its way to one builder: each path once at a time.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -12,8 +13,13 @@ use crate::domain::StoreHash;
 #[derive(Default)]
 pub struct InFlight {
     paths: Mutex<HashSet<StoreHash>>,
+    landings: AtomicU64,
     landed: Notify,
 }
+
+/// What has landed so far: the same as long as nothing more has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Landings(u64);
 
 /// Paths that its holder alone may send; given back when dropped.
 pub struct Claim {
@@ -30,6 +36,11 @@ impl InFlight {
     /// Whether somebody sends it.
     pub fn has(&self, hash: StoreHash) -> bool {
         self.lock().contains(&hash)
+    }
+
+    /// What has landed so far, or was given up.
+    pub fn landings(&self) -> Landings {
+        Landings(self.landings.load(Ordering::Relaxed))
     }
 
     /// Resolves when any path is given back from now on.
@@ -63,6 +74,8 @@ impl Drop for Claim {
         for hash in &self.hashes {
             paths.remove(hash);
         }
+        // Under the lock: who finds a path free finds it counted.
+        self.table.landings.fetch_add(1, Ordering::Relaxed);
         drop(paths);
         self.table.landed.notify_waiters();
     }
@@ -85,7 +98,11 @@ mod tests {
         assert!(first.take(hash('a')) && first.take(hash('b')));
         assert!(!second.take(hash('b')) && second.take(hash('c')));
         assert!(table.has(hash('b')) && !table.has(hash('d')));
+        let before = table.landings();
+        drop(table.claim());
+        assert_eq!(table.landings(), before, "a claim on nothing is no news");
         drop(first);
+        assert_ne!(table.landings(), before);
         assert!(!table.has(hash('a')) && table.has(hash('c')));
         assert!(second.take(hash('b')));
     }

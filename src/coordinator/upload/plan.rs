@@ -66,6 +66,11 @@ impl Plan {
         }
     }
 
+    /// Others have sent something since it was asked what is missing: all is to be asked about again.
+    pub fn doubt(&mut self) {
+        self.elsewhere.append(&mut self.pending);
+    }
+
     /// What others sent and send no more. Whether it arrived is to be asked.
     pub fn given_back(&mut self, is_under_way: impl Fn(StoreHash) -> bool) -> Vec<Arc<PathInfo>> {
         let all = std::mem::take(&mut self.elsewhere);
@@ -149,6 +154,19 @@ mod tests {
         assert_eq!(names(plan.next_portion(|_| true)), "");
         plan.landed(&[large]);
         assert_eq!(names(plan.next_portion(|_| true)), "bc");
+    }
+
+    #[test]
+    fn what_is_in_doubt_is_asked_about_before_it_is_sent() {
+        let (a, b) = (info('a', "", 1), info('b', "a", 1));
+        let mut plan = Plan::new(vec![Arc::clone(&a), Arc::clone(&b)], 1);
+        plan.doubt();
+        assert_eq!(names(plan.next_portion(|_| true)), "");
+        let asked = plan.given_back(|_| false);
+        assert_eq!(asked.len(), 2);
+        plan.landed(&[a]);
+        plan.send_again(vec![b]);
+        assert_eq!(names(plan.next_portion(|_| true)), "b");
     }
 
     #[test]
