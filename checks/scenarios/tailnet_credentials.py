@@ -70,6 +70,8 @@ def script(control: Machine, hub: Machine, b1: Machine) -> None:
         refuses(f"{tag} --auth-key-file /root/empty", "it is empty")
         refuses(tag, "in no tailnet")
         refuses(f"{tag} --auth-key-file /root/wrong", "does not know the key")
+        # For a moment tailscaled goes on about the key before.
+        time.sleep(2)
         refuses(f"{tag} --auth-key-file /root/late", "has expired")
         refuses(f"{server} --tag tag:other --auth-key-file /root/used", "let this machine in without tag:other")
 
