@@ -14,10 +14,14 @@ machine   one machine: a shell, a power switch and a cable
 log       what a run says
 driver    all of them together
 plan      which scenario runs on which versions of Nix
-pool      jobs side by side, as many as there is room for
-jobs      each scenario in a box of its own: one line, one log directory
 passed    what of the matrix need not be run again
+jobs      each scenario in a box of its own: one line, one log directory
+pool      what there is to run side by side, as much as there is room for
 __main__  one scenario, inside its box
+
+Beside it, since it runs in the same queue:
+
+end_to_end  the integration tests, each in each root file system
 
 The box is a process, mount and network namespace around the driver. Machines, cables and mounts live inside it, so
 they end with it, however it ends.

@@ -1,4 +1,4 @@
-"""Runs scenarios, each in a box of its own, some side by side; one line for each, and the logs of those that fail."""
+"""Runs scenarios, each in a box of its own: one line for each, and the logs of those that fail."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Sequence
 
 from . import cgroup, pool, tailnet
 from .driver import REPOSITORY
+from .passed import Passed
 from .plan import Job, load
 from .pool import Outcome
 
@@ -26,44 +27,55 @@ TAIL = 40
 
 @dataclass(frozen=True)
 class Options:
-    """How the jobs are run."""
+    """How scenarios are run; `passed` hears of each that passes, at once."""
 
     muster: Path
-    side_by_side: int | None = None
     loud: bool = False
     keep: bool = False
+    passed: Passed | None = None
 
 
-def run_all(jobs: list[Job], options: Options, missing: Callable[[str], str | None], passes: Callable[[Job], None] | None = None) -> pool.Sums:
-    """Runs all. `missing` says what a scenario needs and muster does not have; `passes` hears of each that passes, at once.
-    The longest begin first, so that none runs alone at the end."""
+@dataclass(frozen=True)
+class Run:
+    """One job, in a box of its own."""
 
-    def noted(job: Job) -> Outcome:
-        outcome = run(job, options, missing)
-        if passes and outcome == "passed":
-            passes(job)
+    job: Job
+    options: Options
+
+    def __str__(self) -> str:
+        return str(self.job)
+
+    def run(self) -> Outcome:
+        scenario, missing = load(self.job.scenario), load("lib").missing
+        lacks = [reason for need in getattr(scenario, "needs", ()) if (reason := missing(need, self.options.muster))]
+        lacks += tailnet.lacking(scenario.nodes)
+        if lacks:
+            print(f"skipped  {self.job}: {'; '.join(lacks)}", flush=True)
+            return "skipped"
+        logs = LOGS / f"{self.job.scenario}-{self.job.versions}"
+        shutil.rmtree(logs, ignore_errors=True)
+        logs.mkdir(parents=True)
+        began = time.monotonic()
+        run_id = f"{os.getpid()}-{self.job.scenario}-{self.job.versions}".replace(".", "_")
+        status = in_box(self.job, run_id, logs, self.options)
+        outcome: Outcome = "FAILED" if status else "passed"
+        report = f"{outcome:8} {self.job} in {pool.taken(began, run_id)}"
+        print(report + (f"; logs in {logs}:\n{tails(logs)}" if status else ""), flush=True)
+        if self.options.passed and outcome == "passed":
+            self.options.passed.add(self.job)
         return outcome
 
-    cgroup.sweep()
-    return pool.run_all(sorted(jobs, key=limit, reverse=True), noted, options.side_by_side)
+
+def runs(jobs: Sequence[Job], options: Options) -> list[Run]:
+    """Of all; the longest first, so that none runs alone at the end."""
+    return [Run(job, options) for job in sorted(jobs, key=limit, reverse=True)]
 
 
-def run(job: Job, options: Options, missing: Callable[[str], str | None]) -> Outcome:
-    lacks = [reason for need in getattr(load(job.scenario), "needs", ()) if (reason := missing(need))]
-    lacks += tailnet.lacking(load(job.scenario).nodes)
-    if lacks:
-        print(f"skipped  {job}: {'; '.join(lacks)}", flush=True)
-        return "skipped"
-    logs = LOGS / f"{job.scenario}-{job.versions}"
-    shutil.rmtree(logs, ignore_errors=True)
-    logs.mkdir(parents=True)
-    began = time.monotonic()
-    run_id = f"{os.getpid()}-{job.scenario}-{job.versions}".replace(".", "_")
-    status = in_box(job, run_id, logs, options)
-    outcome: Outcome = "FAILED" if status else "passed"
-    report = f"{outcome:8} {job} in {pool.taken(began, run_id)}"
-    print(report + (f"; logs in {logs}:\n{tails(logs)}" if status else ""), flush=True)
-    return outcome
+def why_not(versions: Sequence[str]) -> str | None:
+    """Why no scenario can run here."""
+    if os.getuid() != 0:
+        return "making machines takes root"
+    return None if versions else "no root file system: make them by checks/lab/root"
 
 
 def limit(job: Job) -> int:

@@ -3,23 +3,50 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Literal, Sequence, TypeVar
+from typing import Literal, Protocol, Sequence
 
 from . import cgroup
 
 Outcome = Literal["passed", "FAILED", "skipped"]
-Job = TypeVar("Job")
+
+
+class Job(Protocol):
+    """Its text is its name. It prints how it ended."""
+
+    def run(self) -> Outcome: ...
+
 
 # Most of a job is waiting, and its beginning is not. So one more begins where processors were idle for this share of this
 # many seconds, which is longer than a job takes to show what it needs.
-ROOM = 0.25
-SECONDS = 2.0
+ROOM = 0.2
+SECONDS = 1.0
 MOST_AGAIN = 5
+# For each processor.
+MOST = 5
+
+
+@dataclass(frozen=True)
+class Command:
+    """Words for the shell. What it says is printed when it has ended, in any case."""
+
+    words: str
+
+    def __str__(self) -> str:
+        return self.words
+
+    def run(self) -> Outcome:
+        began = time.monotonic()
+        done = subprocess.run(["sh", "-c", self.words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        outcome: Outcome = "FAILED" if done.returncode else "passed"
+        said = done.stdout.decode(errors="replace")
+        print(f"{said}{outcome:8} {self.words} in {time.monotonic() - began:.1f} s", flush=True)
+        return outcome
 
 
 @dataclass(frozen=True)
@@ -39,25 +66,38 @@ class Sums:
         return counts + (f"; failed beside others and passed alone: {', '.join(self.unsteady)}" if self.unsteady else "")
 
 
-def run_all(jobs: Sequence[Job], run: Callable[[Job], Outcome], side_by_side: int | None = None, most_again: int | None = None) -> Sums:
-    """Runs all in this order: one to three jobs for each processor side by side, or just `side_by_side`.
+def mixed(some: Sequence[Job], others: Sequence[Job]) -> list[Job]:
+    """All, each kind in its order and evenly spread over the whole."""
+    places = [((number + 0.5) / len(kind), job) for kind in (some, others) for number, job in enumerate(kind)]
+    return [job for _, job in sorted(places, key=lambda placed: placed[0])]
+
+
+def run_all(jobs: Sequence[Job], side_by_side: int | None = None) -> Sums:
+    """Runs all in this order: one to five jobs for each processor side by side, or just `side_by_side`.
 
     Bounds of time may break where the machine is too busy: what fails, if it is not many, is run once more alone.
     """
-    least, most = (side_by_side, side_by_side) if side_by_side else (processors(), 3 * processors())
-    outcomes = together(jobs, run, least, most)
-    again = [number for number, outcome in enumerate(outcomes) if outcome == "FAILED"] if most > 1 and len(jobs) > 1 else []
-    for number in again if len(again) <= (MOST_AGAIN if most_again is None else most_again) else []:
-        outcomes[number] = run(jobs[number])
-    return Sums(Counter(outcomes), [str(jobs[number]) for number in again if outcomes[number] == "passed"])
+    side_by_side, most_again = side_by_side or number("MUSTER_TEST_JOBS"), number("MUSTER_TEST_AGAIN")
+    least, most = (side_by_side, side_by_side) if side_by_side else (processors(), MOST * processors())
+    cgroup.sweep()
+    outcomes = together(jobs, least, most)
+    again = [index for index, outcome in enumerate(outcomes) if outcome == "FAILED"] if most > 1 and len(jobs) > 1 else []
+    for index in again if len(again) <= (MOST_AGAIN if most_again is None else most_again) else []:
+        outcomes[index] = jobs[index].run()
+    return Sums(Counter(outcomes), [str(jobs[index]) for index in again if outcomes[index] == "passed"])
 
 
-def together(jobs: Sequence[Job], run: Callable[[Job], Outcome], least: int, most: int) -> list[Outcome]:
+def number(name: str) -> int | None:
+    """What the environment says."""
+    return int(os.environ[name]) if name in os.environ else None
+
+
+def together(jobs: Sequence[Job], least: int, most: int) -> list[Outcome]:
     with ThreadPoolExecutor(most) as pool:
         begun: list[Future[Outcome]] = []
         for job in jobs:
             wait_for_room(begun, least, most)
-            begun.append(pool.submit(run, job))
+            begun.append(pool.submit(job.run))
         return [future.result() for future in begun]
 
 
