@@ -103,7 +103,7 @@ fn quoted(path: &Path) -> String {
 }
 
 /// As one word of any shell. Words with a quote, a backslash or a `!` were refused with the configuration.
-fn shell_quoted(word: &str) -> String {
+pub(super) fn shell_quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+=:,@".contains(&byte);
     if word.bytes().all(plain) { word.to_owned() } else { format!("'{word}'") }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::command::shell_quoted;
 use crate::config::SshUri;
 
 /// Why a builder could not be reached by ssh.
@@ -35,7 +36,7 @@ pub enum SshError {
     #[error(
         "its host key has changed{}: either the machine was installed anew, or somebody stands between. It {}",
         fingerprint.as_ref().map(|print| format!(" (now {print})")).unwrap_or_default(),
-        known.advice(host)
+        known.advice()
     )]
     ChangedHostKey {
         /// As the user named it.
@@ -93,8 +94,8 @@ pub enum SshError {
 /// Who knows another key than the server's, and its fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
-    /// ssh's own files.
-    Hosts,
+    /// ssh's own files, under this name.
+    Hosts(String),
     /// The configuration, or a line for Nix.
     Configuration(String),
     /// The tailnet.
@@ -108,11 +109,12 @@ impl Known {
         Some(if uri.admission.is_some() { Self::Tailnet(known) } else { Self::Configuration(known) })
     }
 
-    fn advice(&self, host: &str) -> String {
+    fn advice(&self) -> String {
         match self {
-            Self::Hosts => format!(
+            Self::Hosts(name) => format!(
                 "is not the one in ssh's known hosts; if the new one is right, remove the old line with `ssh-keygen -R \
-                 {host}`"
+                 {}`",
+                shell_quoted(name)
             ),
             Self::Configuration(known) => {
                 format!(
@@ -135,8 +137,8 @@ impl SshError {
         let changed = said.contains("REMOTE HOST IDENTIFICATION HAS CHANGED");
         match () {
             () if changed || (unknown && pinned.is_some()) => {
-                let (host, known) = (host.to_owned(), pinned.unwrap_or(Known::Hosts));
-                Self::ChangedHostKey { host, fingerprint: fingerprint(said), known }
+                let known = pinned.unwrap_or_else(|| Known::Hosts(known_as(said).unwrap_or(host).to_owned()));
+                Self::ChangedHostKey { host: host.to_owned(), fingerprint: fingerprint(said), known }
             }
             () if unknown => Self::UnknownHostKey { host: host.to_owned(), fingerprint: fingerprint(said) },
             () if said.contains("kex_exchange_identification") => {
@@ -195,6 +197,14 @@ pub(super) fn fingerprint(said: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// The name in known hosts that ssh speaks of, which has the port where that is not 22.
+fn known_as(said: &str) -> Option<&str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"[]:._-%".contains(&byte);
+    let name = said.split_once("Host key for ")?.1.split_once(" has changed")?.0;
+    let is_name = !name.is_empty() && !name.starts_with('-') && name.bytes().all(plain);
+    is_name.then_some(name)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -239,7 +249,7 @@ mod tests {
             fingerprint: fingerprint.map(str::to_owned),
             known,
         };
-        check(&changed, error(Some(PRINT), Known::Hosts));
+        check(&changed, error(Some(PRINT), Known::Hosts("h".to_owned())));
         let pinned = Known::Configuration("SHA256:x".to_owned());
         let other_type = SshError::from_stderr("h", Some(pinned.clone()), unknown);
         assert_eq!(other_type, error(None, pinned));
@@ -260,8 +270,23 @@ mod tests {
         };
         check("ssh-ng://h", false, &["ssh's known hosts", "`ssh-keygen -R h`"]);
         check("ssh-ng://h", true, &["should be SHA256:", "as the tailnet says", "restart tailscaled there"]);
-        let configured = Known::Configuration("SHA256:x".to_owned()).advice("h");
+        let configured = Known::Configuration("SHA256:x".to_owned()).advice();
         assert!(configured.contains("should be SHA256:x, as the configuration says"), "{configured}");
+    }
+
+    #[test]
+    fn the_old_line_is_removed_under_the_name_that_ssh_gives_it() {
+        let advice = |name: &str| {
+            let said = format!(
+                "REMOTE HOST IDENTIFICATION HAS CHANGED!\nHost key for {name} has changed and you have requested strict \
+                 checking."
+            );
+            SshError::from_stderr("h", None, &said).to_string()
+        };
+        assert!(advice("[h]:2222").contains("`ssh-keygen -R '[h]:2222'`"), "{}", advice("[h]:2222"));
+        for odd in ["", "-f", "h; reboot", "h'"] {
+            assert!(advice(odd).contains("`ssh-keygen -R h`"), "{}", advice(odd));
+        }
     }
 
     #[test]
