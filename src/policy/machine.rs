@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::builds::Attempt;
 use super::event::Effect;
-use super::fleet::Builder;
 use super::state::State;
 use crate::domain::{
     AttemptOutcome, BuildId, BuildStatus, BuilderName, Demand, Grant, Load, Measurement, Observation, System,
@@ -22,6 +21,11 @@ const TELLING: u64 = 1_000_000;
 const LONGEST_ROUND_TRIP: Duration = Duration::from_secs(60);
 /// A benchmark of which nothing came is not asked for again before.
 const ASK_AGAIN: Duration = Duration::from_secs(600);
+/// A machine that was busy while it counted seems slow, never fast. What is below this part of the fastest one's speed is asked
+/// for again, after this time and then each time ten times later, so often at most; the best count holds.
+const SLOW: f64 = 0.75;
+const DOUBTED_FOR: Duration = Duration::from_secs(2);
+const MOST_COUNTS: u32 = 5;
 /// Percent of the time in which something waits for memory, above which nothing new starts: well below where swapping hurts.
 const MOST_PRESSURE: f64 = 10.0;
 /// What one more measurement of a link counts.
@@ -43,6 +47,8 @@ pub(super) struct Machine {
     pub grant: Grant,
     /// When its benchmark was last asked for.
     pub asked: Option<Time>,
+    /// How often it was asked for.
+    pub counts: u32,
 }
 
 /// Why a machine bears no more, by its own word.
@@ -66,7 +72,10 @@ impl Machine {
         match measurement {
             Measurement::Cpu { system, score } => {
                 let sane = SPEEDS.contains(&score);
-                sane.then(|| self.speeds.insert(system, score));
+                if sane {
+                    let best = self.speeds.entry(system).or_insert(score);
+                    *best = best.max(score);
+                }
                 sane
             }
             // What comes from there goes over the same link, but says nothing of the way there.
@@ -77,6 +86,19 @@ impl Machine {
                 sane
             }
         }
+    }
+
+    /// Whether its benchmark is due; below `slow` a speed is doubted.
+    fn is_to_be_measured(&self, slow: f64, now: Time) -> bool {
+        let Some(asked) = self.asked else { return true };
+        let wait = match self.speeds.values().copied().reduce(f64::max) {
+            None => ASK_AGAIN,
+            Some(speed) if speed < slow && self.counts < MOST_COUNTS => {
+                DOUBTED_FOR * 10_u32.pow(self.counts.saturating_sub(1))
+            }
+            Some(_) => return false,
+        };
+        now.since(asked) >= wait
     }
 
     /// What delays an answer is mostly load, not the way: less counts at once, more by and by.
@@ -159,17 +181,17 @@ impl State {
         }
     }
 
-    /// Asks for the benchmark of builders that have nothing to do, once; again where nothing came of it. What the user said
-    /// of a speed needs no measuring.
+    /// Asks for the benchmark of builders that have nothing to do; again where nothing came of it, or where they seem slow.
+    /// What the user said of a speed needs no measuring.
     pub(super) fn measure_the_idle(&mut self, now: Time) {
-        let measure = |builder: &Builder| {
-            let lately = builder.machine.asked.is_some_and(|asked| now.since(asked) < ASK_AGAIN);
-            let known = builder.spec.speed_factor.is_some() || !builder.machine.speeds.is_empty();
-            builder.takes_builds() && builder.attempts.is_empty() && !known && !lately
-        };
+        let speeds = self.fleet.iter().flat_map(|(_, builder)| builder.machine.speeds.values());
+        let slow = SLOW * speeds.copied().fold(0.0, f64::max);
         for (name, builder) in self.fleet.iter_mut() {
-            if measure(builder) {
+            let may =
+                builder.spec.speed_factor.is_none() && builder.takes_builds() && builder.attempts.is_empty();
+            if may && builder.machine.is_to_be_measured(slow, now) {
                 builder.machine.asked = Some(now);
+                builder.machine.counts += 1;
                 self.out.push(Effect::Measure(name.clone()));
             }
         }

@@ -202,19 +202,52 @@ fn builders_that_idle_are_measured_once_and_those_whose_speed_was_said_are_not()
     world.natures.insert(name("b2"), Nature::Answers(caps(1)));
     world.tell(Event::Found(BuilderSpec { speed_factor: Some(2.0), ..spec("b2") }));
     world.pass(30.0);
-    let asked = |world: &mut World| {
-        let of = |effect: Effect| match effect {
-            Effect::Measure(builder) => Some(builder.to_string()),
-            _ => None,
-        };
-        world.take().into_iter().filter_map(of).collect::<Vec<_>>()
-    };
-    assert_eq!(asked(&mut world), ["b1"]);
+    assert_eq!(measured(&mut world), ["b1"]);
     world.pass(700.0);
-    assert_eq!(asked(&mut world), ["b1"], "nothing came of it: again, but not often");
+    assert_eq!(measured(&mut world), ["b1"], "nothing came of it: again, but not often");
     world.tell(Event::Measured(name("b1"), cpu(1.0)));
     world.pass(2_000.0);
-    assert_eq!(asked(&mut world), [""; 0]);
+    assert_eq!(measured(&mut world), [""; 0]);
+}
+
+/// Whose benchmark is asked for.
+fn measured(world: &mut World) -> Vec<String> {
+    let of = |effect: Effect| match effect {
+        Effect::Measure(builder) => Some(builder.to_string()),
+        _ => None,
+    };
+    world.take().into_iter().filter_map(of).collect()
+}
+
+#[test]
+fn a_builder_that_seems_slow_is_measured_again_later_and_later_and_its_best_count_holds() {
+    let mut world = World::new();
+    world.add("b1", caps(1));
+    world.add("b2", caps(1));
+    world.pass(1.0);
+    assert_eq!(measured(&mut world), ["b1", "b2"]);
+    world.tell(Event::Measured(name("b1"), cpu(1.0)));
+    world.tell(Event::Measured(name("b2"), cpu(0.3)));
+    let (mut asked, mut seconds) = (Vec::new(), 0);
+    while seconds < 30_000 {
+        world.pass(1.0);
+        seconds += 1;
+        for name_of in measured(&mut world) {
+            assert_eq!(name_of, "b2");
+            asked.push(seconds);
+            world.tell(Event::Measured(name("b2"), cpu(0.2)));
+        }
+    }
+    let near = |at: i32, expected: i32| (at - expected).abs() <= expected / 5 + 2;
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    assert!(asked.iter().zip([2, 22, 222, 2_222]).all(|(at, expected)| near(*at, expected)), "{asked:?}");
+    let speed = |world: &World| {
+        let rows = world.state.snapshot(world.now).builders;
+        rows.iter().find(|row| row.name == name("b2")).expect("there").speed_factor
+    };
+    assert!((speed(&world) - 0.3).abs() < 1e-9, "a worse count does not make it slower");
+    world.tell(Event::Measured(name("b2"), cpu(0.9)));
+    assert!((speed(&world) - 0.9).abs() < 1e-9);
 }
 
 /// How many cores each build was given, in the order of their starts.
