@@ -14,7 +14,7 @@ from typing import Sequence
 from . import cgroup, pool, tailnet
 from .driver import REPOSITORY
 from .passed import Passed
-from .plan import Job, load
+from .plan import Job, limit, load
 from .pool import Outcome
 
 LOGS = REPOSITORY / "target/logs/scenarios"
@@ -66,21 +66,11 @@ class Run:
         return outcome
 
 
-def runs(jobs: Sequence[Job], options: Options) -> list[Run]:
-    """Of all; the longest first, so that none runs alone at the end."""
-    return [Run(job, options) for job in sorted(jobs, key=limit, reverse=True)]
-
-
 def why_not(versions: Sequence[str]) -> str | None:
     """Why no scenario can run here."""
     if os.getuid() != 0:
         return "making machines takes root"
     return None if versions else "no root file system: make them by checks/lab/root"
-
-
-def limit(job: Job) -> int:
-    """Seconds that a scenario may take."""
-    return int(getattr(load(job.scenario), "limit_seconds", 120))
 
 
 def in_box(job: Job, run_id: str, logs: Path, options: Options) -> int:

@@ -62,12 +62,18 @@ def pairwise(scenarios: Sequence[str], versions: Sequence[str], access: str | No
         builder = versions[(number if hasattr(scenario, "one_nix") else number + number // count) % count]
         bound = number % 3 == 2 and "serve" in accesses(scenario)
         jobs.append(Job(name, Versions(versions[number % count], builder, access or ("serve" if bound else ACCESS[0]))))
-    return jobs
+    return sorted(jobs, key=limit, reverse=True)
+
+
+def limit(job: Job) -> int:
+    """Seconds that a scenario may take."""
+    return int(getattr(load(job.scenario), "limit_seconds", 120))
 
 
 def matrix(scenarios: Sequence[str], versions: Sequence[str]) -> list[Job]:
-    """Each on all pairs of versions, with each access; what makes no difference to a scenario is run once."""
-    jobs = []
+    """Each on all pairs of versions, with each access; what makes no difference to a scenario is run once. Neighbours are of
+    different scenarios: many that need the same at the same time would not get it."""
+    jobs: list[tuple[int, Job]] = []
     for name in scenarios:
         scenario = load(name)
         builders = [node for node in scenario.nodes.values() if node.get("role", "builder") == "builder"]
@@ -75,5 +81,5 @@ def matrix(scenarios: Sequence[str], versions: Sequence[str]) -> list[Job]:
         pairs = [(c, b) for c in versions for b in (versions if differs else versions[:1])]
         if hasattr(scenario, "one_nix"):
             pairs = [(version, version) for version in versions]
-        jobs += [Job(name, Versions(c, b, a)) for c, b in pairs for a in accesses(scenario)]
-    return jobs
+        jobs += enumerate(Job(name, Versions(c, b, a)) for c, b in pairs for a in accesses(scenario))
+    return [job for _, job in sorted(jobs, key=lambda numbered: numbered[0])]

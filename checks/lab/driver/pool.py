@@ -26,7 +26,6 @@ class Job(Protocol):
 # many seconds, which is longer than a job takes to show what it needs.
 ROOM = 0.2
 SECONDS = 1.0
-MOST_AGAIN = 5
 # For each processor.
 MOST = 5
 
@@ -82,7 +81,8 @@ def run_all(jobs: Sequence[Job], side_by_side: int | None = None) -> Sums:
     cgroup.sweep()
     outcomes = together(jobs, least, most)
     again = [index for index, outcome in enumerate(outcomes) if outcome == "FAILED"] if most > 1 and len(jobs) > 1 else []
-    for index in again if len(again) <= (MOST_AGAIN if most_again is None else most_again) else []:
+    most_again = max(5, len(jobs) // 20) if most_again is None else most_again
+    for index in again if len(again) <= most_again else []:
         outcomes[index] = jobs[index].run()
     return Sums(Counter(outcomes), [str(jobs[index]) for index in again if outcomes[index] == "passed"])
 
