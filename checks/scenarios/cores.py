@@ -20,7 +20,7 @@ def script(localmachine: Machine, b1: Machine) -> None:
     start_all()
     close_gate(b1)
     coordinator = Coordinator(localmachine)
-    table: dict[str, Any] = {"uri": uri("b1"), "slots": 4, "cores": 16}
+    table: dict[str, Any] = {"uri": uri("b1"), "slots": 4, "cores": 16, "speed_factor": None}
     coordinator.start('[endpoint]\nlocal = "never"\n', builders=[table])
     coordinator.wait_for_health("healthy", "b1")
     wait_for(lambda: "measured builder=b1" in coordinator.log(), "it is tried out")

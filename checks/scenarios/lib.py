@@ -284,9 +284,13 @@ def line(builder: str, systems: str = "x86_64-linux", slots: int = 1, features: 
 
 
 def tables(builders: Iterable[str | Mapping[str, Any]]) -> str:
-    """Builders as they are written in muster's configuration: a URI, or all of a table's keys."""
+    """Builders as they are written in muster's configuration: a URI, or all of a table's keys.
+
+    Machines that share their processors measure each other, so their speed is said; None leaves it to be measured.
+    """
     rows = [{"uri": builder} if isinstance(builder, str) else builder for builder in builders]
-    return "".join("\n[[builder]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in row.items()) for row in rows)
+    keys = [{"speed_factor": 1.0, **row} for row in rows]
+    return "".join("\n[[builder]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in row.items() if value is not None) for row in keys)
 
 
 class Coordinator:

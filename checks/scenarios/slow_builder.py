@@ -18,7 +18,7 @@ def script(localmachine: Machine, slow: Machine, twin: Machine) -> None:
     limited = slow.limit_cpu(0.05)
     coordinator = Coordinator(localmachine)
     patient = '[endpoint]\nlocal = "never"\n[timeouts]\nprobe_timeout = "60s"\nconnect_timeout = "60s"\n'
-    coordinator.start(patient, builders=[{"uri": uri(name), "slots": 4} for name in ("slow", "twin")])
+    coordinator.start(patient, builders=[{"uri": uri(name), "slots": 4, "speed_factor": None} for name in ("slow", "twin")])
     coordinator.wait_for_health("healthy", "slow", "twin", timeout=90)
     if not limited:
         return

@@ -43,7 +43,7 @@ def script(control: Machine, hub: Machine, b1: Machine, b2: Machine) -> None:
         coordinator.wait_for(lambda rows: rows["b1"]["path"] == "relayed by lab", "the path to b1")
 
     with subtest("tailscaled ends and starts again beside a build, which does not fail"):
-        build = start_build(hub, several(2, script="cat /labhost >$out; sleep 3"))
+        build = start_build(hub, several(6, script="cat /labhost >$out; sleep 3"))
         coordinator.wait_for(lambda rows: all(row["busy"] for row in rows.values()), "two builds")
         hub.systemctl("restart tailscaled")
         build.succeed(60)
