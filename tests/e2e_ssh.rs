@@ -38,7 +38,7 @@ fn builds_run_over_ssh_more_at_once_than_one_connection_has_sessions() {
     let Some(sshd) = Sshd::new(Login::Plain) else { return };
     let Some(stage) = Stage::new(&[sshd.builder("far", 14)]) else { return };
     let names: Vec<String> = (1..=14).map(|number| format!("together-{number}")).collect();
-    let drvs: Vec<Drv> = names.iter().map(|name| Drv::new(name, "sleep 4; echo $name > $out")).collect();
+    let drvs: Vec<Drv> = names.iter().map(|name| Drv::new(name, "sleep 10; echo $name > $out")).collect();
     let client = stage.build(&drvs);
     wait_until("all run at once", PATIENCE, || stage.builder("far").busy == 14);
     client.wait().succeeds();
@@ -74,7 +74,7 @@ fn channels_to_a_daemons_socket_cost_no_session() {
     sshd.start_daemon();
     let Some(stage) = Stage::new(&[sshd.plain_builder("far", 14)]) else { return };
     let names: Vec<String> = (1..=14).map(|number| format!("together-{number}")).collect();
-    let drvs: Vec<Drv> = names.iter().map(|name| Drv::new(name, "sleep 4; echo $name > $out")).collect();
+    let drvs: Vec<Drv> = names.iter().map(|name| Drv::new(name, "sleep 10; echo $name > $out")).collect();
     let client = stage.build(&drvs);
     wait_until("all run at once", PATIENCE, || stage.builder("far").busy == 14);
     // A shell and an ssh for each of the two lanes, of which only one may be needed.
