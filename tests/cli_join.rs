@@ -19,7 +19,7 @@ case "$1 $2" in
 "status --json") cat state ;;
 "debug prefs") echo '{"ControlURL":"https://h.test","Hostname":"b1","RunSSH":true}' ;;
 up*) cat /dev/stdin >given; if [ -e refusal ]; then cat refusal >&2; exit 1; fi; cp next state ;;
-logout*) echo '{"BackendState":"NeedsLogin"}' >state ;;
+logout*) if [ -e broken ]; then rm broken; exit 1; fi; echo '{"BackendState":"NeedsLogin"}' >state ;;
 esac
 "#;
 
@@ -103,6 +103,15 @@ fn what_tailscale_says_is_explained_without_the_secret_and_it_gives_up() {
         "tailscaled would go on trying: {}",
         stage.read("argv")
     );
+}
+
+#[test]
+fn a_leave_that_breaks_off_is_taken_once_more() {
+    let stage = Stage::new(JOINED);
+    stage.write("broken", "");
+    let (said, code) = stage.muster("leave");
+    assert!(code == Some(0) && said.contains("has left its tailnet"), "{said}");
+    assert_eq!(stage.read("argv").matches("logout").count(), 2);
 }
 
 #[test]

@@ -153,7 +153,12 @@ async fn go_out(tailscale: &Cli, limit: Duration) -> anyhow::Result<&'static str
     if matches!(status.state.as_str(), "NeedsLogin" | "NoState") {
         return Ok("this machine is in no tailnet");
     }
-    tailscale.run(&words("logout"), "", limit).await.map_err(failed)?;
+    let mut done = tailscale.run(&words("logout"), "", limit).await;
+    // tailscaled closes its connections when an interface changes, also that by which it takes its leave.
+    if matches!(done, Err(CliError::Failed { .. })) {
+        done = tailscale.run(&words("logout"), "", limit).await;
+    }
+    done.map_err(failed)?;
     Ok("this machine has left its tailnet")
 }
 
