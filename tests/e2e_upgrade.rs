@@ -30,7 +30,7 @@ fn stage_of(program: &Path) -> Option<Stage> {
 /// The coordinator of one version ends, and one of the other takes its place: what runs and what waits succeeds.
 fn replaced(from: &Path, by: &Path) {
     let Some(mut stage) = stage_of(from) else { return };
-    let mut running = stage.build(&[Drv::new("running", "echo seen; sleep 2; echo 1 > $out")]);
+    let mut running = stage.build(&[Drv::new("running", "echo seen; sleep 5; echo 1 > $out")]);
     running.prints("seen");
     let queued = stage.build(&[Drv::new("queued", "echo 2 > $out")]);
     wait_until("the second build is queued", PATIENCE, || stage.status().builds.len() == 2);
