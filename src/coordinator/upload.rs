@@ -82,7 +82,7 @@ struct Sent {
 
 impl Carrier {
     /// Sends `missing` (references first) to the builder; what another build sends at the same time is waited for.
-    /// `asked` is what had landed there when the builder said what it misses. How many bytes were sent.
+    /// `asked` is what had landed there when the builder was asked what it misses. How many bytes were sent.
     pub async fn upload(
         &self,
         build_channel: &mut Lease,

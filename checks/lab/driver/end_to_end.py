@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Sequence
 
 from . import cgroup, pool
@@ -16,7 +15,7 @@ from .driver import REPOSITORY, ROOTS
 from .plan import SUITES
 
 LOGS = REPOSITORY / "target/logs"
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
+TARGET = REPOSITORY / os.environ.get("CARGO_TARGET_DIR", "target")
 CARGO = ["cargo", "--locked", "--quiet"]
 MINUTES = os.environ.get("MUSTER_TEST_MINUTES", "10")
 # Those that take longest begin first, so that none runs alone at the end.
