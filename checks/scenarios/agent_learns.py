@@ -8,6 +8,7 @@ from __future__ import annotations
 from lib import AT_GATE, GATE, HERE, Agent, Coordinator, Machine, close_gate, open_gate, several, start_all, start_build, subtest, uri, wait_for
 
 needs = ("command:builder",)
+not_over = {"stdio-only": "a key that starts one command claims no builder"}
 nodes = {"localmachine": {"role": "coordinator"}, "b1": {"role": "builder", "nix_conf": GATE}}
 limit_seconds = 180
 CORES, GIB = 4, 16
