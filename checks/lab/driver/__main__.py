@@ -12,7 +12,7 @@ from types import FrameType, ModuleType
 
 from .driver import Driver, REPOSITORY
 from .nodes import Versions
-from .plan import SCENARIOS, load
+from .plan import SCENARIOS, limit_seconds, load
 
 KEPT_HINT = "to look around from outside: nsenter --all --target $(pgrep -of 'lab/init {run} {name}$') bash"
 
@@ -22,7 +22,7 @@ def main() -> int:
     scenario = load(arguments.scenario)
     versions = Versions(*arguments.versions)
     driver = Driver(scenario.nodes, versions, arguments.run, arguments.logs, arguments.muster, arguments.loud)
-    limit(int(getattr(scenario, "limit_seconds", 120)))
+    limit(limit_seconds(arguments.scenario))
     status = 0
     try:
         script(scenario, driver)

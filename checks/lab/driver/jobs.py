@@ -14,7 +14,7 @@ from typing import Sequence
 from . import cgroup, pool, tailnet
 from .driver import REPOSITORY
 from .passed import Passed
-from .plan import Job, limit, load
+from .plan import Job, limit_seconds, load
 from .pool import Outcome
 
 LOGS = REPOSITORY / "target/logs/scenarios"
@@ -82,7 +82,7 @@ def in_box(job: Job, run_id: str, logs: Path, options: Options) -> int:
         stderr = None if options.loud or options.keep else said
         box = subprocess.Popen(cgroup.Cgroup(run_id, DRIVER).joining([str(word) for word in words]), env=env, stdout=said, stderr=stderr, stdin=None if options.keep else subprocess.DEVNULL)
         try:
-            return box.wait(None if options.keep else 60 + limit(job))
+            return box.wait(None if options.keep else 60 + limit_seconds(job.scenario))
         except subprocess.TimeoutExpired:
             box.kill()
             return box.wait()

@@ -62,12 +62,12 @@ def pairwise(scenarios: Sequence[str], versions: Sequence[str], access: str | No
         builder = versions[(number if hasattr(scenario, "one_nix") else number + number // count) % count]
         bound = number % 3 == 2 and "serve" in accesses(scenario)
         jobs.append(Job(name, Versions(versions[number % count], builder, access or ("serve" if bound else ACCESS[0]))))
-    return sorted(jobs, key=limit, reverse=True)
+    return sorted(jobs, key=lambda job: limit_seconds(job.scenario), reverse=True)
 
 
-def limit(job: Job) -> int:
-    """Seconds that a scenario may take."""
-    return int(getattr(load(job.scenario), "limit_seconds", 120))
+def limit_seconds(scenario: str) -> int:
+    """How long it may take."""
+    return int(getattr(load(scenario), "limit_seconds", 120))
 
 
 def matrix(scenarios: Sequence[str], versions: Sequence[str]) -> list[Job]:
